@@ -1,0 +1,38 @@
+PYTHON ?= python3
+PARAMS ?= params/demo.yaml
+DATA ?=
+BIN := .venv/bin
+DATA_FLAG := $(if $(DATA),--set data.files='$(DATA)')
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lab ui clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv and install everything pinned in requirements.txt
+
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
+	@touch $@
+
+run: setup ## run an experiment and print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord'
+	@$(BIN)/yt8m run $(PARAMS) $(DATA_FLAG)
+
+test: setup ## lint, then every test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pytest
+
+lab: setup ## explore the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+ui: setup ## compare runs in MLflow on http://127.0.0.1:5000
+	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
+		--backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --workers 1
+
+clean: setup ## delete what an experiment left under results/: PARAMS=params/demo.yaml
+	@$(BIN)/yt8m clean $(PARAMS)

@@ -1,0 +1,241 @@
+"""The metrics against the starter code's own numbers and their definition in plain loops."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import shared
+
+from yt8m_lib import metrics
+from yt8m_lib.intervals import bootstrap_gap, interval, verdict
+from yt8m_lib.predictions import Predictions
+
+CASES = [
+    "random_small",
+    "correlated",
+    "zero_label_videos",
+    "more_than_20_labels",
+    "perfect",
+    "no_positive_at_all",
+    "full_vocab_200_batches_of_64",
+    "single_video",
+    "fewer_classes_than_k",
+]
+TIED = ["ties_2_decimals", "ties_k_equals_classes", "all_zero_predictions", "constant_predictions"]
+
+
+def golden(case):
+    arrays = np.load(shared("golden", "metrics_cases.npz"))
+    expected = json.loads(shared("golden", "metrics_cases.json").read_text())["cases"][case]
+    return arrays[f"{case}/predictions"], arrays[f"{case}/labels"], expected
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_metrics_equal_the_published_ones(case):
+    predictions, labels, expected = golden(case)
+    published = expected["y8m"]["EvaluationMetrics"]
+    assert metrics.evaluate(predictions, labels) == pytest.approx(
+        {
+            "gap": published["gap"],
+            "hit_at_1": published["avg_hit_at_one"],
+            "perr": published["avg_perr"],
+            "map": published["map"] or 0,  # the published one is undefined without any label
+        },
+        abs=1e-9,
+    )
+    assert metrics.gap(predictions, labels) == pytest.approx(published["gap"], abs=1e-9)
+
+
+@pytest.mark.parametrize("case", [*TIED, "many_exact_zeros"])
+def test_metrics_with_ties_lie_in_the_published_range(case):
+    predictions, labels, expected = golden(case)
+    low, high = expected["gap_all_tie_orders_min"], expected["gap_all_tie_orders_max"]
+    assert low - 1e-9 <= metrics.gap(predictions, labels) <= high + 1e-9
+    published = expected["y8m"]["hit_at_one"]
+    assert metrics.hit_at_1(predictions, labels) == pytest.approx(published, abs=1e-9)
+
+
+def test_class_of_confidence_zero_is_no_hit_in_perr():
+    predictions, labels, expected = golden("all_zero_predictions")
+    assert metrics.perr(predictions, labels) == expected["y8m"]["perr"] == 0
+
+
+def random_case(seed, videos=30, classes=25):
+    """Confidences without ties, and labels of which they know something."""
+    rng = np.random.default_rng(seed)
+    labels = rng.random((videos, classes)) < rng.uniform(0.02, 0.5)
+    scores = labels * rng.uniform(0, 3) + rng.normal(size=labels.shape)
+    order = scores.ravel().argsort().argsort()  # distinct, so that no order is left to chance
+    return ((order + 1) / (order.size + 1)).reshape(labels.shape).astype(np.float32), labels
+
+
+def gap_by_definition(predictions, labels):
+    """Sec. 10 word by word, with loops."""
+    pairs = []
+    for video in range(len(predictions)):
+        ranked = sorted(range(predictions.shape[1]), key=lambda c: (-predictions[video, c], c))
+        for c in ranked[:20]:
+            pairs.append((float(predictions[video, c]), bool(labels[video, c])))
+    pairs.sort(key=lambda pair: -pair[0])
+    total, hits, gap, recall_before = labels.sum(), 0, 0.0, 0.0
+    for i, (_, hit) in enumerate(pairs, start=1):
+        hits += hit
+        recall = hits / total if total else 0.0
+        gap += hits / i * (recall - recall_before)
+        recall_before = recall
+    return gap
+
+
+def map_by_definition(predictions, labels):
+    best = [set(sorted(range(len(row)), key=lambda c: -row[c])[:20]) for row in predictions]
+    averages = []
+    for c in np.flatnonzero(labels.any(axis=0)):
+        videos = [v for v in range(len(labels)) if c in best[v]]
+        videos.sort(key=lambda v: -predictions[v, c])
+        hits = [bool(labels[v, c]) for v in videos]
+        precisions = [sum(hits[: i + 1]) / (i + 1) for i, hit in enumerate(hits) if hit]
+        averages.append(sum(precisions) / labels[:, c].sum())
+    return np.mean(averages) if averages else 0.0
+
+
+def perr_by_definition(predictions, labels):
+    shares = []
+    for row, truth in zip(predictions, labels, strict=True):
+        n = int(truth.sum())
+        best = sorted(range(len(row)), key=lambda c: -row[c])[:n]
+        shares.append(truth[best].sum() / n if n else 0.0)
+    return np.mean(shares)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_metrics_equal_their_definitions(seed):
+    predictions, labels = random_case(seed)
+    got = metrics.evaluate(predictions, labels)
+    assert got["gap"] == pytest.approx(gap_by_definition(predictions, labels), abs=1e-12)
+    assert got["map"] == pytest.approx(map_by_definition(predictions, labels), abs=1e-12)
+    assert got["perr"] == pytest.approx(perr_by_definition(predictions, labels), abs=1e-12)
+    truth = [labels[v, row.argmax()] for v, row in enumerate(predictions)]
+    assert got["hit_at_1"] == pytest.approx(np.mean(truth), abs=1e-12)
+
+
+def test_dense_kept_and_streamed_predictions_agree():
+    predictions, labels = random_case(3, videos=50)
+    dense = metrics.evaluate(predictions, labels)
+    ids = [str(i) for i in range(50)]
+    kept = Predictions.from_dense(ids, predictions, labels, k=25)
+    streaming = metrics.Streaming(k=25)
+    for rows in (slice(0, 20), slice(20, 40), slice(40, 50)):
+        streaming.add(ids[rows], predictions[rows], labels[rows])
+    assert metrics.evaluate(kept) == dense
+    assert streaming.result() == dense
+    assert dense == {
+        "gap": metrics.gap(kept),
+        "hit_at_1": metrics.hit_at_1(kept),
+        "perr": metrics.perr(kept),
+        "map": metrics.mean_average_precision(kept),
+    }
+
+
+def test_perr_is_a_lower_bound_where_too_few_classes_are_kept():
+    labels = np.zeros((1, 30), bool)
+    labels[0, :24] = True
+    predictions = np.linspace(1, 0.1, 30)[None]
+    assert metrics.perr(predictions, labels) == 1
+    assert metrics.perr(Predictions.from_dense(["a"], predictions, labels)) == pytest.approx(
+        20 / 24
+    )
+
+
+def test_dense_predictions_need_labels_of_their_shape():
+    with pytest.raises(ValueError, match="need labels"):
+        metrics.gap(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match=r"\(2, 3\), labels \(2, 4\)"):
+        metrics.gap(np.zeros((2, 3)), np.zeros((2, 4)))
+
+
+def kept(predictions, labels):
+    return Predictions.from_dense([f"{i:05d}" for i in range(len(labels))], predictions, labels)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_bootstrap_is_the_gap_of_the_drawn_videos(seed):
+    predictions, labels = random_case(seed)
+    labels[:4] = False
+    other = random_case(seed + 100)[0]
+    resamples = 8
+    got = bootstrap_gap([kept(predictions, labels), kept(other, labels)], resamples, seed=seed)
+    rng = np.random.default_rng(seed)
+    for r in range(resamples):
+        drawn = np.sort(rng.integers(0, len(labels), len(labels)))
+        for model, source in enumerate((predictions, other)):
+            expected = gap_by_definition(source[drawn], labels[drawn])
+            assert got[model, r] == pytest.approx(expected, abs=1e-12)
+
+
+def test_bootstrap_pairs_models_and_repeats_with_its_seed():
+    predictions, labels = random_case(1)
+    model = kept(predictions, labels)
+    same = bootstrap_gap([model, model], 50, seed=4)
+    np.testing.assert_array_equal(same[0], same[1])
+    assert same[0].std() > 0
+    np.testing.assert_array_equal(bootstrap_gap([model], 50, seed=4)[0], same[0])
+    assert (bootstrap_gap([model], 50, seed=5)[0] != same[0]).any()
+    with pytest.raises(ValueError, match="videos"):
+        bootstrap_gap([model, model.select(np.arange(3))], 5)
+
+
+def test_interval_covers_the_true_difference_about_as_often_as_it_says():
+    """A population of 4,000 videos; samples of 250 of it, each with its own interval."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((4000, 22)) < 0.1
+    models = [labels * 2 + rng.normal(size=labels.shape) * noise for noise in (1.0, 1.06)]
+    models = [kept(1 / (1 + np.exp(-scores)), labels) for scores in models]
+    truth = metrics.gap(models[1]) - metrics.gap(models[0])
+    covered = []
+    for _ in range(100):
+        rows = rng.integers(0, 4000, 250)
+        gaps = bootstrap_gap([model.select(rows) for model in models], 200, seed=1)
+        low, high = interval(gaps[1] - gaps[0])
+        covered.append(low <= truth <= high)
+    assert 0.88 <= np.mean(covered) <= 1
+
+
+def test_interval_takes_the_share_asked_for():
+    differences = np.arange(1001) / 1000
+    assert interval(differences) == pytest.approx((0.025, 0.975))
+    assert interval(differences, level=0.5) == pytest.approx((0.25, 0.75))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "gain", "loss", "none"),
+    [
+        (0.002, 0.004, "reproduced", "opposite", "opposite"),
+        (-0.004, -0.002, "opposite", "reproduced", "opposite"),
+        (-0.0005, 0.0008, "no effect", "no effect", "reproduced"),
+        (0.0001, 0.0009, "reproduced", "no effect", "reproduced"),
+        (-0.0009, -0.0001, "no effect", "reproduced", "reproduced"),
+        (-0.002, 0.003, "undecided", "undecided", "undecided"),
+        (0.0005, 0.003, "reproduced", "opposite", "undecided"),
+        (0.0, 0.003, "undecided", "undecided", "undecided"),
+        (0.0, 0.0, "no effect", "no effect", "reproduced"),
+    ],
+)
+def test_verdict_follows_the_interval(low, high, gain, loss, none):
+    effect, margin = (low + high) / 2, 0.001
+    assert verdict(effect, low, high, "gain", margin) == gain
+    assert verdict(effect, low, high, "loss", margin) == loss
+    assert verdict(effect, low, high, "none", margin) == none
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (0, 1, -1, "gain", 0.1),
+        (np.nan, 0, 1, "gain", 0.1),
+        (0, 0, 1, "up", 0.1),
+        (0, 0, 1, "gain", -0.1),
+    ],
+)
+def test_verdict_refuses_what_is_no_interval(bad):
+    with pytest.raises(ValueError, match=r"interval|direction"):
+        verdict(*bad)

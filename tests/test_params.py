@@ -1,0 +1,83 @@
+import pytest
+
+from yt8m_lib import params
+from yt8m_lib.params import ROOT, ParamsError
+
+FILES = sorted((ROOT / "params").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_every_file_is_valid_and_opens_with_what_it_is(path):
+    loaded = params.load(path)
+    assert loaded.experiment == path.stem
+    opening = path.read_text().split("\n\n")[0].splitlines()
+    comment = "\n".join(line for line in opening if line.startswith("#"))
+    assert "Cost:" in comment and "Command:" in comment
+
+
+@pytest.mark.parametrize("name", ["demo", "video_level", "paper"])
+def test_every_family_has_three_sizes_to_choose_teachers_from(name):
+    models = params.load(f"params/{name}.yaml").models.values()
+    for family in params.FAMILIES:
+        assert sum(model.family == family for model in models) >= 3
+
+
+def test_paper_has_the_published_settings():
+    paper = params.load("params/paper.yaml")
+    published = {name: m for name, m in paper.models.items() if m.published}
+    assert len(published) == 9
+    assert (published["FVNet"].clusters, published["FVNet"].hidden) == (96, 1540)
+    assert {m.rate for m in published.values()} == {2e-4}
+    assert [published[n].batch for n in ("NetVLAD1", "FVNet", "DBoF1", "RNN2", "RNN3")] == [
+        160, 80, 80, 256, 220,
+    ]  # fmt: skip
+    assert published["NetVLAD2"].rate_decay == 0.8 and published["RNN1"].rate_decay == 0.95
+    students = paper.distillation.students.values()
+    assert len(students) == 15
+    across = [s for s in students if paper.models[s.model].family != s.taught_by]
+    assert len(across) == 2
+    second = next(s for s in students if s.round == 2)
+    assert len(paper.teachers_of(second)) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("data.clases=3", ["data.clases", "unknown key", "'classes'"]),
+        ("data.classes=many", ["data.classes", "'many'", "integer"]),
+        ("models.NetVLAD-low.architecture=netvlat", ["architecture", "did you mean 'netvlad'"]),
+        ("averaging.shown=[NetVLAD-hi]", ["averaging.shown", "did you mean 'NetVLAD-high'"]),
+        ("training.frames=0", ["training.frames", "greater than 0"]),
+        ("data={train: a*, files: b*}", ["data", "not both"]),
+        ("distillation.teachers=9", ["has 4 teachers", "asks for 9"]),
+        ("distillation.students.X={model: GRU-lo, taught_by: rnn}", ["did you mean 'GRU-low'"]),
+        ("no-equals-sign", ["KEY=VALUE"]),
+        ("seed.deeper=1", ["'seed' is a value"]),
+    ],
+)
+def test_a_bad_setting_is_refused_naming_key_value_and_remedy(override, words):
+    base = ["seed=1"]
+    with pytest.raises(ParamsError) as error:
+        params.load("params/demo.yaml", [*base, override])
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_a_missing_file_names_the_nearest_one():
+    with pytest.raises(ParamsError, match=r"did you mean 'params/demo.yaml'"):
+        params.load("params/dem.yaml")
+
+
+def test_real_data_has_no_default_place():
+    loaded = params.load("params/video_level.yaml")
+    with pytest.raises(ParamsError, match="DATA="):
+        params.check_data(loaded)
+    loaded = params.load("params/video_level.yaml", ["data.files=/nowhere/*.tfrecord"])
+    with pytest.raises(ParamsError, match=r"data.files: no file matches '/nowhere/\*.tfrecord'"):
+        params.check_data(loaded)
+
+
+def test_a_model_overrides_its_family():
+    paper = params.load("params/paper.yaml", ["models.RNN1.rate=1.0e-5"])
+    assert paper.models["RNN1"].rate == 1e-5
+    assert paper.models["RNN2"].rate == 2e-4

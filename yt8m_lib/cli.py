@@ -1,0 +1,249 @@
+"""The command line: ``yt8m`` or ``python -m yt8m_lib``."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from yt8m_lib.params import PHASES, ParamsError
+
+DESCRIPTION = """\
+Tag videos with one TensorFlow model under 1 GB: teachers, weight averaging, distillation,
+8-bit quantisation and a tuned ensemble, on YouTube-8M or on stand-in data."""
+
+EPILOG = """\
+examples:
+  yt8m run params/demo.yaml                       everything on stand-in data
+  yt8m run params/video_level.yaml --set data.files='/data/yt8m/video/*.tfrecord'
+  yt8m run params/demo.yaml --only teachers --set training.frames=8
+  yt8m inspect '/data/yt8m/frame/train00*.tfrecord'
+  yt8m predict results/demo/model '/data/yt8m/frame/test*.tfrecord' --output predictions.csv"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with 1 and one message on bad input, 130 on Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.action(options)
+    except KeyboardInterrupt:
+        _fail("interrupted; finished models are kept, the same command goes on from there", 130)
+    except BrokenPipeError:
+        sys.exit(0)
+    except Exception as error:  # known errors become one line, all others keep their traceback
+        if not _is_known(error):
+            raise
+        _fail(str(error), 1)
+
+
+def _fail(message: str, code: int) -> None:
+    print(f"yt8m: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _is_known(error: Exception) -> bool:
+    """Whether an error's message is meant for the user; read by name, to import nothing for it."""
+    known = {"DataError", "LockedError", "MissingRunError", "ModelError", "PhaseError"}
+    return isinstance(error, ParamsError | ValueError | FileNotFoundError) or (
+        type(error).__name__ in known
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="yt8m",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_run(commands)
+    _command(commands, "synthesize", _synthesize, "write an experiment's stand-in data", "PARAMS")
+    _command(commands, "tables", _tables, "print the paper's four tables", "PARAMS", json=True)
+    _command(
+        commands, "sizes", _sizes, "bytes of every model, float32 and 8 bit", "PARAMS", json=True
+    )
+    _command(commands, "clean", _clean, "delete all that an experiment left", "PARAMS")
+    _command(
+        commands, "inspect", _inspect, "check shards and count what they hold", "GLOB", json=True
+    )
+    _command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "GAP of an exported model on labelled videos",
+        "MODEL",
+        "GLOB",
+        json=True,
+    )
+    predict = _command(
+        commands,
+        "predict",
+        _predict,
+        "tag videos: the challenge's CSV, 20 classes a video",
+        "MODEL",
+        "GLOB",
+    )
+    predict.add_argument("--output", metavar="FILE.csv", required=True, help="where to write")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, action: Callable, text: str, *places: str, json: bool = False
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(action=action)
+    explanations = {
+        "PARAMS": "an experiment's YAML file, such as params/demo.yaml",
+        "GLOB": "TFRecord shards, such as '/data/train*.tfrecord' (quote it); gs:// works",
+        "MODEL": "folder of an exported model, such as results/demo/model",
+    }
+    for place in places:
+        parser.add_argument(place.lower(), metavar=place, help=explanations[place])
+    if "PARAMS" in places:
+        parser.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            dest="overrides",
+            help="change a setting, such as training.frames=8; may be repeated",
+        )
+    if json:
+        parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+def _add_run(commands: Any) -> None:
+    parser = _command(
+        commands, "run", _run, "run an experiment; what is finished is reused", "PARAMS"
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only", metavar="PHASE", choices=PHASES, help=f"one of {', '.join(PHASES)}"
+    )
+    which.add_argument("--from", metavar="PHASE", choices=PHASES, dest="first", help="begin there")
+    parser.add_argument(
+        "--models", metavar="NAME", nargs="+", default=[], help="these models alone"
+    )
+    parser.add_argument("--force", action="store_true", help="run again what is finished")
+
+
+def _run(options: argparse.Namespace) -> None:
+    from yt8m_lib import pipeline
+
+    only = [options.only] if options.only else []
+    params = pipeline.run(
+        options.params,
+        options.overrides,
+        only,
+        options.first,
+        options.models,
+        options.force,
+        say=lambda line: print(line, flush=True),
+    )
+    if not only or only == ["report"]:
+        _print_tables(params)
+
+
+def _synthesize(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import synthetic
+
+    params = _load(options)
+    if not params.synthetic:
+        raise ParamsError(f"{params.experiment} has no `synthetic` section: it reads real data")
+    train, validation = synthetic.write(params)
+    print(f"{len(train)} training and {len(validation)} validation shards in {params.folder}/data")
+
+
+def _tables(options: argparse.Namespace) -> None:
+    from yt8m_lib import tables
+
+    params = _load(options)
+    if options.json:
+        _print_json({n: json.loads(t.to_json(orient="records")) for n, t in tables.read(params)})
+    else:
+        _print_tables(params)
+
+
+def _print_tables(params: Any) -> None:
+    from yt8m_lib import tables
+
+    for name, table in tables.read(params):
+        print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
+    print(
+        f"\nTables, figures and executed notebooks: {params.folder}\n"
+        f"The model, ready to tag videos: {params.folder / 'model'}\n"
+        "Compare the runs: make ui        Explore the notebooks: make lab"
+    )
+
+
+def _sizes(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import export, tables
+
+    table = export.sizes(_load(options))
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+    else:
+        print(tables.as_text(table))
+
+
+def _clean(options: argparse.Namespace) -> None:
+    from yt8m_lib import tracking
+
+    params = _load(options)
+    tracking.forget(params)
+    print(f"deleted {params.folder} and its runs")
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import records, tables
+
+    table = records.inspect(records.find(options.glob))
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+    else:
+        print(tables.as_text(table))
+        bad = int((table["bad"] != "").sum())
+        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
+    if (table["bad"] != "").any():
+        sys.exit(1)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import inference
+
+    figures = inference.evaluate_exported(options.model, options.glob)
+    if options.json:
+        _print_json(figures)
+    else:
+        for name, value in figures.items():
+            print(f"{name:10} {value:,.5f}" if isinstance(value, float) else f"{name:10} {value:,}")
+
+
+def _predict(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import inference
+
+    videos = inference.predict_to_csv(options.model, options.glob, options.output)
+    print(f"{videos:,} videos in {options.output}")
+
+
+def _load(options: argparse.Namespace) -> Any:
+    from yt8m_lib import params
+
+    return params.load(options.params, options.overrides)
+
+
+def _start_tensorflow() -> None:
+    from yt8m_lib import devices
+
+    devices.prepare()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

@@ -1,0 +1,85 @@
+"""Soft assignment of frames to clusters: what NetVLAD, FVNet and DBoF share (sec. 3)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.models.normalization import Affine, BatchNorm
+
+
+TINY = 1e-12  # keeps the length of a zero vector from dividing by zero
+
+
+def gaussian(width: int) -> keras.initializers.Initializer:
+    """Normal(0, 1 / sqrt(width)), the published initialiser of nearly every kernel."""
+    return keras.initializers.RandomNormal(stddev=width**-0.5)
+
+
+def l2_normalise(vectors: tf.Tensor, axis: int = -1) -> tf.Tensor:
+    """Scale to Euclidean length 1 along an axis; zeros stay zeros."""
+    return tf.math.l2_normalize(vectors, axis, epsilon=TINY)
+
+
+def normalise_clusters(vectors: tf.Tensor) -> tf.Tensor:
+    """Scale each cluster's vector to length 1, then all of them together.
+
+    Both lengths follow from one sum of squares a cluster, so the vectors are read and scaled once.
+
+    Args:
+        vectors: float32 [B, K, D].
+    """
+    squares = tf.reduce_sum(tf.square(vectors), axis=2, keepdims=True)  # [B, K, 1]
+    factors = tf.math.rsqrt(tf.maximum(squares, TINY))
+    total = tf.reduce_sum(squares * tf.square(factors), axis=1, keepdims=True)  # [B, 1, 1]
+    return vectors * (factors * tf.math.rsqrt(tf.maximum(total, TINY)))
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class SoftAssignment(keras.layers.Layer):
+    """``a = softmax_k(BN(x W))`` with W [D, K] ~ Normal(0, 1/sqrt(D)), no bias (sec. 3).
+
+    x is the *input-normalised* frame ``frame * scale + shift``. It is never formed: its product
+    with W is ``frame (scale W) + shift W``.
+    """
+
+    def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.clusters = clusters
+        self.decay = decay
+        self.norm = BatchNorm(decay, name="norm")
+
+    def build(self, input_shape: tuple) -> None:
+        """Make W [D, K] and its batch norm."""
+        features = input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(features, self.clusters), initializer=gaussian(features), name="kernel"
+        )
+        self.norm.build((None, self.clusters))
+
+    def call(
+        self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
+    ) -> tf.Tensor:
+        """Assign.
+
+        Args:
+            frames: float32 [B, T, D].
+            valid: bool [B, T], False for padding.
+            affine: the input batch norm of these D features.
+            training: whether batch norms use the batch's statistics.
+
+        Returns:
+            float32 [B, T, K]: each valid frame's row sums to 1, each padding frame's is 0.
+        """
+        kernel = tf.convert_to_tensor(self.kernel)
+        rows = tf.reshape(frames, [-1, frames.shape[-1]])  # [B, T, D] -> [B * T, D]
+        logits = tf.matmul(rows, affine.scale[:, tf.newaxis] * kernel)
+        logits += tf.matmul(affine.shift[tf.newaxis, :], kernel)
+        shares = tf.nn.softmax(self.norm(logits, training=training))
+        shares *= tf.cast(tf.reshape(valid, [-1, 1]), tf.float32)  # [B, T] -> [B * T, 1]
+        shape = tf.shape(frames)
+        return tf.reshape(shares, [shape[0], shape[1], self.clusters])  # [B * T, K] -> [B, T, K]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}

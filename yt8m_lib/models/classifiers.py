@@ -1,0 +1,80 @@
+"""From a video's vector to one probability a class (sec. 3)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+MIXTURES = 2  # experts a class; one more gate, a dummy, says "no"
+MOE_PENALTY, LOGISTIC_PENALTY = 1e-6, 1e-8
+
+
+def half_squared_norm(weight: float) -> keras.regularizers.Regularizer:
+    """L2 penalty as published: weight times *half* the squared norm."""
+    return keras.regularizers.L2(weight / 2)
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class MixtureOfExperts(keras.layers.Layer):
+    """``p = sum_{m<M} gate_m expert_m`` for each class, M = 2.
+
+    Gates are a softmax over M + 1 logits without bias, experts sigmoids of M logits with bias.
+    Kernel columns are class-major: class * (M + 1) + mixture and class * M + mixture. Both kernels
+    are penalised with 1e-6.
+    """
+
+    def __init__(self, classes: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.classes = classes
+
+    def build(self, input_shape: tuple) -> None:
+        """Make the gates' kernel [H, V (M + 1)], the experts' kernel [H, V M] and bias."""
+        width, penalty = input_shape[-1], half_squared_norm(MOE_PENALTY)
+        self.gates = self.add_weight(
+            shape=(width, self.classes * (MIXTURES + 1)), regularizer=penalty, name="gates"
+        )
+        self.experts = self.add_weight(
+            shape=(width, self.classes * MIXTURES), regularizer=penalty, name="experts"
+        )
+        self.bias = self.add_weight(
+            shape=(self.classes * MIXTURES,), initializer="zeros", name="bias"
+        )
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Classify float32 [B, H]; returns probabilities [B, V]."""
+        gates = tf.matmul(inputs, self.gates)
+        gates = tf.reshape(gates, [-1, self.classes, MIXTURES + 1])  # [B, V * 3] -> [B, V, 3]
+        experts = tf.matmul(inputs, self.experts) + self.bias
+        experts = tf.reshape(experts, [-1, self.classes, MIXTURES])  # [B, V * 2] -> [B, V, 2]
+        shares = tf.nn.softmax(gates)[:, :, :MIXTURES]
+        return tf.reduce_sum(shares * tf.sigmoid(experts), axis=2)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"classes": self.classes}
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class Logistic(keras.layers.Layer):
+    """``sigmoid(h W + b)``, W penalised with 1e-8."""
+
+    def __init__(self, classes: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.classes = classes
+
+    def build(self, input_shape: tuple) -> None:
+        """Make W [H, V] and b [V]."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.classes),
+            regularizer=half_squared_norm(LOGISTIC_PENALTY),
+            name="kernel",
+        )
+        self.bias = self.add_weight(shape=(self.classes,), initializer="zeros", name="bias")
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Classify float32 [B, H]; returns probabilities [B, V]."""
+        return tf.sigmoid(tf.matmul(inputs, self.kernel) + self.bias)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"classes": self.classes}

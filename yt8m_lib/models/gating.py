@@ -1,0 +1,87 @@
+"""The hidden layer and the two gates around the classifier (sec. 3)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.models.assignment import gaussian
+from yt8m_lib.models.normalization import BatchNorm
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class Hidden(keras.layers.Layer):
+    """``h = z W1 + b``, or ``relu6(BN(z W1))`` with ``relu``.
+
+    W1 ~ Normal(0, 1/sqrt(K)) with K the clusters of the video stream, b ~ Normal(0, 0.01).
+    """
+
+    def __init__(
+        self, units: int, clusters: int, relu: bool = False, decay: float = 0.999, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.clusters = clusters
+        self.relu = relu
+        self.decay = decay
+        if relu:
+            self.norm = BatchNorm(decay, name="norm")
+
+    def build(self, input_shape: tuple) -> None:
+        """Make W1 [Z, H] and b [H], or W1 and the batch norm."""
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.units), initializer=gaussian(self.clusters), name="kernel"
+        )
+        if self.relu:
+            self.norm.build((None, self.units))
+        else:
+            self.bias = self.add_weight(
+                shape=(self.units,),
+                initializer=keras.initializers.RandomNormal(stddev=0.01),
+                name="bias",
+            )
+
+    def call(self, pooled: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Project float32 [B, Z] to [B, H]."""
+        hidden = tf.matmul(pooled, self.kernel)
+        if self.relu:
+            return tf.nn.relu6(self.norm(hidden, training=training))
+        return hidden + self.bias
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {
+            "units": self.units,
+            "clusters": self.clusters,
+            "relu": self.relu,
+            "decay": self.decay,
+        }
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class Gating(keras.layers.Layer):
+    """``x * sigmoid(BN(x G))`` with G [N, N] ~ Normal(0, 1/sqrt(N)).
+
+    Context gating where x is the hidden layer, label gating where x is the predictions.
+    """
+
+    def __init__(self, decay: float = 0.999, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.decay = decay
+        self.norm = BatchNorm(decay, name="norm")
+
+    def build(self, input_shape: tuple) -> None:
+        """Make G [N, N] and its batch norm."""
+        width = input_shape[-1]
+        self.kernel = self.add_weight(
+            shape=(width, width), initializer=gaussian(width), name="kernel"
+        )
+        self.norm.build((None, width))
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Gate float32 [B, N]."""
+        return inputs * tf.sigmoid(self.norm(tf.matmul(inputs, self.kernel), training=training))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"decay": self.decay}

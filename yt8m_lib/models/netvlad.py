@@ -1,0 +1,81 @@
+"""NetVLAD and LightVLAD pooling (sec. 3)."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.models.assignment import SoftAssignment, gaussian, normalise_clusters
+from yt8m_lib.models.normalization import Affine
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class LightVLAD(keras.layers.Layer):
+    """``v[d,k] = sum_t a[t,k] x[t,d]``: NetVLAD without cluster centres.
+
+    Each cluster's column is L2-normalised over d, then the flattened vector as a whole.
+    """
+
+    def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.clusters = clusters
+        self.decay = decay
+        self.assignment = SoftAssignment(clusters, decay, name="assignment")
+
+    def build(self, input_shape: tuple) -> None:
+        """Make the soft assignment's variables."""
+        self.features = input_shape[-1]
+        self.assignment.build(input_shape)
+
+    @property
+    def width(self) -> int:
+        """Length of the pooled vector: D K."""
+        return self.features * self.clusters
+
+    def call(
+        self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
+    ) -> tf.Tensor:
+        """Pool.
+
+        Args:
+            frames: float32 [B, T, D].
+            valid: bool [B, T], False for padding.
+            affine: the input batch norm of these D features.
+            training: whether batch norms use the batch's statistics.
+
+        Returns:
+            float32 [B, D K] of length 1, row-major: feature * K + cluster.
+        """
+        shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
+        # x = frame * scale + shift, summed: scale and shift leave the sum over frames. Clusters
+        # come before features here, as what all clusters share then lies in the last axis.
+        sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
+        mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
+        residuals = normalise_clusters(affine.scale * sums + mass * self._offset(affine))
+        residuals = tf.transpose(residuals, [0, 2, 1])  # [B, K, D] -> [B, D, K]
+        return tf.reshape(residuals, [-1, self.width])  # [B, D, K] -> [B, D * K]
+
+    def _offset(self, affine: Affine) -> tf.Tensor:
+        """What each unit of assigned mass adds to ``scale * sum of frames``: [D] or [K, D]."""
+        return affine.shift
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class NetVLAD(LightVLAD):
+    """``v[d,k] = sum_t a[t,k] x[t,d] - (sum_t a[t,k]) c[d,k]``, c [D, K] ~ Normal(0, 1/sqrt(D))."""
+
+    def build(self, input_shape: tuple) -> None:
+        """Make the soft assignment's variables and the centres c [D, K]."""
+        super().build(input_shape)
+        self.centres = self.add_weight(
+            shape=(self.features, self.clusters),
+            initializer=gaussian(self.features),
+            name="centres",
+        )
+
+    def _offset(self, affine: Affine) -> tf.Tensor:
+        return affine.shift - tf.transpose(self.centres)

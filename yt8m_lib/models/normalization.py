@@ -1,0 +1,97 @@
+"""Batch normalisation as the published system does it (sec. 3 and 5)."""
+
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+EPSILON = 1e-3
+
+
+class Affine(NamedTuple):
+    """A batch norm of known statistics: ``x * scale + shift``, both float32 [C]."""
+
+    scale: tf.Tensor
+    shift: tf.Tensor
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class BatchNorm(keras.layers.Layer):
+    """Scale, centre and normalise the last axis over all others.
+
+    ``BN(x) = gamma (x - mean) / sqrt(variance + 1e-3) + beta``; training uses the batch's own mean
+    and (biased) variance and moves the averages by ``1 - decay`` towards the mean and the
+    *unbiased* variance, ``n / (n - 1)`` times the biased one.
+    """
+
+    def __init__(self, decay: float = 0.999, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.decay = decay
+
+    def build(self, input_shape: tuple) -> None:
+        """Make gamma, beta and the moving statistics, each [C]."""
+        channels = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=channels, initializer="zeros", name="beta")
+        self.moving_mean = self.add_weight(
+            shape=channels, initializer="zeros", trainable=False, name="moving_mean"
+        )
+        self.moving_variance = self.add_weight(
+            shape=channels, initializer="ones", trainable=False, name="moving_variance"
+        )
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Normalise float32 [..., C]."""
+        if not training:
+            affine = self._affine(self.moving_mean, self.moving_variance)
+            return inputs * affine.scale + affine.shift
+        rows = tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])  # [..., C] -> [N, 1, 1, C]
+        outputs, mean, unbiased_variance, *_ = tf.raw_ops.FusedBatchNormV3(
+            x=rows,
+            scale=tf.convert_to_tensor(self.gamma),
+            offset=tf.convert_to_tensor(self.beta),
+            mean=[],
+            variance=[],
+            epsilon=EPSILON,
+            is_training=True,
+        )
+        self._move(mean, unbiased_variance)
+        return tf.reshape(outputs, tf.shape(inputs))
+
+    def affine(self, *streams: tf.Tensor, training: bool = False) -> list[Affine]:
+        """The same, not applied: for layers that fold it into a product of their own.
+
+        Frames are the largest tensor of a model by far, and need no gradient themselves; a
+        normalised copy of them would be one more, and several in the backward pass.
+
+        Args:
+            streams: float32 [B, T, C1], [B, T, C2], ... with C channels together, which no variable
+                influences.
+            training: whether to use, and move towards, the statistics of ``streams``.
+
+        Returns:
+            For each stream the factors with which ``stream * scale + shift`` is its part of
+            ``self(concatenated streams, training)``.
+        """
+        mean, variance = self.moving_mean, self.moving_variance
+        if training:
+            mean = tf.concat([tf.reduce_mean(s, axis=[0, 1]) for s in streams], axis=0)
+            squares = tf.concat([tf.reduce_mean(tf.square(s), axis=[0, 1]) for s in streams], 0)
+            variance = tf.maximum(squares - tf.square(mean), 0.0)
+            count = tf.cast(tf.reduce_prod(tf.shape(streams[0])[:2]), tf.float32)
+            self._move(mean, variance * (count / tf.maximum(count - 1.0, 1.0)))
+        widths = [stream.shape[-1] for stream in streams]
+        factors = (tf.split(part, widths) for part in self._affine(mean, variance))
+        return [Affine(scale, shift) for scale, shift in zip(*factors, strict=True)]
+
+    def _affine(self, mean: tf.Tensor, variance: tf.Tensor) -> Affine:
+        scale = self.gamma * tf.math.rsqrt(variance + EPSILON)
+        return Affine(scale, self.beta - mean * scale)
+
+    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving - (moving - value) * (1.0 - self.decay))
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {"decay": self.decay}

@@ -1,0 +1,117 @@
+"""The recurrent family: a bidirectional layer under a one-way layer (sec. 3)."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class Recurrent(keras.layers.Layer):
+    """A bidirectional layer of C/2 cells each way, then a one-way layer of C cells.
+
+    An LSTM answers with its final *cell state* c, a GRU with its final output h. The backward
+    layer runs over the valid frames only. The GRU applies its reset gate before the recurrent
+    product; ``reset_after`` is the faster, unpublished variant that cuDNN has.
+    """
+
+    def __init__(self, cell: str, cells: int, reset_after: bool = False, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.cell = cell
+        self.cells = cells
+        self.reset_after = reset_after
+
+    def build(self, input_shape: tuple) -> None:
+        """Make the three layers' kernels and biases."""
+        features, half = input_shape[-1], self.cells // 2
+        self.forward = self._layer("forward", features, half, return_sequences=True)
+        self.backward = self._layer("backward", features, half, return_sequences=True)
+        self.top = self._layer("top", 2 * half, self.cells, return_state=True)
+
+    @property
+    def width(self) -> int:
+        """Length of the answer: C."""
+        return self.cells
+
+    def call(
+        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Read frames in order.
+
+        Args:
+            video: float32 [B, T, 1024].
+            audio: float32 [B, T, 128].
+            valid: bool [B, T]; every video's valid frames come first.
+            training: unused, as there is no batch norm here.
+
+        Returns:
+            float32 [B, C].
+        """
+        frames = tf.concat([video, audio], axis=2)
+        # Turned within its own length, a video ends in padding as before: the mask stays.
+        lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
+        turned = tf.reverse_sequence(frames, lengths, seq_axis=1)
+        backward = tf.reverse_sequence(self.backward(turned, mask=valid), lengths, seq_axis=1)
+        both = tf.concat([self.forward(frames, mask=valid), backward], axis=2)  # [B, T, C]
+        _, *state = self.top(both, mask=valid)
+        return state[-1]  # c of an LSTM's [h, c], h of a GRU's [h]
+
+    def _layer(self, name: str, inputs: int, cells: int, **options: bool) -> keras.layers.RNN:
+        if self.cell == "lstm":
+            kind = keras.layers.LSTM
+            blocks = (4,)
+        else:
+            kind = keras.layers.GRU
+            blocks = (2, 1)
+            options |= {"reset_after": self.reset_after}
+            options |= {"bias_initializer": _open_gates(cells)}
+        layer = kind(
+            cells,
+            kernel_initializer=_fused_glorot(inputs, cells, blocks),
+            recurrent_initializer=_fused_glorot(inputs, cells, blocks),
+            name=name,
+            **options,
+        )
+        # Keras gives each cell a random state for its dropout, of which there is none here.
+        layer.cell._seed_generators.clear()
+        layer.build((None, None, inputs))
+        return layer
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        return super().get_config() | {
+            "cell": self.cell,
+            "cells": self.cells,
+            "reset_after": self.reset_after,
+        }
+
+
+def _fused_glorot(inputs: int, cells: int, blocks: tuple[int, ...]) -> Callable:
+    """Glorot uniform of the published *fused* kernels, for Keras' split ones.
+
+    The published cell stacks input and recurrent kernel into one variable
+    [inputs + cells, blocks * cells], so both halves share its limit. A GRU has two of them, gates
+    (2 blocks) and candidate (1 block), which lie side by side in Keras' kernels.
+    """
+    limits = [(6.0 / (inputs + cells + count * cells)) ** 0.5 for count in blocks]
+    draws = [keras.initializers.RandomUniform(-limit, limit) for limit in limits]
+
+    def initialise(shape: tuple, dtype: str | None = None) -> tf.Tensor:
+        widths = [count * cells for count in blocks]
+        parts = [draw((shape[0], n), dtype) for draw, n in zip(draws, widths, strict=True)]
+        return tf.concat(parts, axis=1)
+
+    return initialise
+
+
+def _open_gates(cells: int) -> Callable:
+    """Biases of a GRU: 1 for both gates, 0 for the candidate."""
+
+    def initialise(shape: tuple, dtype: str | None = None) -> tf.Tensor:
+        bias = tf.concat([tf.ones([2 * cells], dtype), tf.zeros([cells], dtype)], axis=0)
+        if len(shape) == 1:
+            return bias
+        return tf.stack([bias, tf.zeros_like(bias)])  # reset_after: input and recurrent bias
+
+    return initialise

@@ -1,0 +1,97 @@
+"""What the phases share: reading videos, making models, training them, logging what came out."""
+
+import keras
+
+from yt8m_lib import inference, metrics, models, records
+from yt8m_lib.averaging import Shadow
+from yt8m_lib.params import Params
+from yt8m_lib.plan import Step
+from yt8m_lib.predictions import report_half, selection_half
+from yt8m_lib.quantization import stored_bytes
+from yt8m_lib.records import Records
+from yt8m_lib.tracking import Experiment, RunLog
+from yt8m_lib.training import Trainer
+
+
+def open_videos(experiment: Experiment) -> tuple[Records, Records]:
+    """The experiment's training and validation videos."""
+    data = experiment.params.data
+    train, validation = records.shards(experiment.params)
+    records.check_level(train[0], data.level)
+    return Records(train, data), Records(validation, data)
+
+
+def forget_models() -> None:
+    """Free the memory of earlier steps' models."""
+    keras.backend.clear_session()
+
+
+def fresh_model(params: Params, name: str, seed: int) -> keras.Model:
+    """An architecture of the experiment with weights drawn from a seed."""
+    forget_models()
+    keras.utils.set_random_seed(seed)
+    return models.build(params.models[name], params.data.classes, params.training.batch_norm_decay)
+
+
+def make_trainer(
+    experiment: Experiment,
+    step: Step,
+    run: RunLog,
+    model: keras.Model,
+    name: str,
+    checkpoints: str,
+    **more: object,
+) -> Trainer:
+    """A trainer with the step's seed and lambda that keeps its checkpoints in the run's scratch."""
+    params = experiment.params
+    return Trainer(
+        model,
+        params.models[name],
+        params.training,
+        seed=experiment.plan.seed(step),
+        label_weight=step.settings.get("label_weight", 1.0),
+        checkpoints=run.scratch / checkpoints,
+        say=run.say,
+        **more,
+    )
+
+
+def follow_with_shadow(
+    experiment: Experiment,
+    step: Step,
+    run: RunLog,
+    model: keras.Model,
+    train: Records,
+    validation: Records,
+) -> None:
+    """Train on at a lower rate while a shadow follows; log the raw weights' answers and it."""
+    settings = step.settings["averaging"]
+    shadow = Shadow(model, settings["time_constant"])
+    trainer = make_trainer(
+        experiment, step, run, model, step.tags["model"], "averaging",
+        shadow=shadow, rate_divisor=settings["rate_divisor"],
+    )  # fmt: skip
+    history = trainer.fit(train, settings["epochs"])
+    run.history(history, prefix="averaging_")
+    unaveraged, _ = inference.predict([model], validation, experiment.params)
+    run.save("unaveraged.npz", unaveraged.save)
+    run.metrics(gap_unaveraged=metrics.gap(report_half(unaveraged)))
+    shadow.swap()
+    log_model(run, model, validation, experiment.params)
+
+
+def log_model(run: RunLog, model: keras.Model, validation: Records, params: Params) -> None:
+    """Log a trained model, its predictions, its metrics on the report half, and its bytes."""
+    predictions, seconds = inference.predict([model], validation, params, params.seed)
+    weights = [tuple(v.shape) for v in model.variables]
+    float32, quantized = stored_bytes(weights, params.quantization.more_than)
+    run.save("model.keras", lambda path: models.save(model, path))
+    run.save("predictions.npz", predictions.save)
+    chosen = selection_half(predictions.ids)
+    run.metrics(
+        **metrics.evaluate(report_half(predictions)),
+        gap_selection=metrics.gap(predictions.select(chosen)),
+        size_bytes=quantized,
+        size_bytes_float32=float32,
+        inference_seconds=seconds,
+    )

@@ -1,0 +1,17 @@
+"""Teachers (sec. 3 and 4): every architecture trained on hard labels."""
+
+from yt8m_lib.phases.common import fresh_model, log_model, make_trainer
+from yt8m_lib.plan import Step
+from yt8m_lib.records import Records
+from yt8m_lib.tracking import Experiment, RunLog
+
+
+def train(
+    experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
+) -> None:
+    """Train one architecture on the labels."""
+    params = experiment.params
+    model = fresh_model(params, step.name, experiment.plan.seed(step))
+    trainer = make_trainer(experiment, step, run, model, step.name, checkpoints="teacher")
+    run.history(trainer.fit(train, params.models[step.name].epochs))
+    log_model(run, model, validation, params)

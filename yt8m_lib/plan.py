@@ -1,0 +1,332 @@
+"""What an experiment consists of: its steps, what each depends on, and when one must run again.
+
+A step is one MLflow run: a phase and a name in it. Its fingerprint covers its settings, its
+parents' fingerprints, the data, and the code it uses: a finished run with the same one is reused.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from yt8m_lib import shards
+from yt8m_lib.params import FAMILIES, ROOT, Params, Phase
+
+# Modules that carry, draw or print results without changing them: no reason to train again.
+CARRIERS = {"plan", "tracking", "pipeline", "cli", "devices", "overview"}
+DISPLAYS = {"figures", "tables"}  # what the report makes, and other notebooks only show
+
+
+@dataclass(frozen=True)
+class Step:
+    """One run of one phase.
+
+    Attributes:
+        phase: which notebook makes it.
+        name: unique in its phase.
+        settings: all parameters that its result depends on.
+        parents: keys (``phase/name``) of the steps whose results it reads.
+        tags: family, model, round and the like, for MLflow.
+    """
+
+    phase: Phase
+    name: str
+    settings: dict[str, Any]
+    parents: tuple[str, ...] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """``phase/name``."""
+        return f"{self.phase}/{self.name}"
+
+
+class Plan:
+    """The steps of an experiment, in an order in which they can run."""
+
+    def __init__(self, params: Params):
+        self.params = params
+        self.steps = {step.key: step for step in _steps(params)}
+
+    def __getitem__(self, key: str) -> Step:
+        return self.steps[key]
+
+    def of(self, phase: str, models: Iterable[str] = ()) -> list[Step]:
+        """The steps of a phase; of these models alone, where some are named.
+
+        Raises:
+            ValueError: naming a model that the phase does not have.
+        """
+        steps = [step for step in self.steps.values() if step.phase == phase]
+        wanted = set(models)
+        known = {n for step in steps for n in (step.name, step.tags.get("model", step.name))}
+        if wanted - known:
+            raise ValueError(
+                f"phase {phase} has no {', '.join(sorted(wanted - known))}; "
+                f"it has {', '.join(step.name for step in steps)}"
+            )
+        return [s for s in steps if not wanted or {s.name, s.tags.get("model")} & wanted]
+
+    @cached_property
+    def data_digest(self) -> str:
+        """Names, sizes and first records of all shards."""
+        train, validation = shards.shards(self.params)
+        return f"{shards.digest(train)}-{shards.digest(validation)}"
+
+    @cached_property
+    def pipeline(self) -> str:
+        """The experiment's identity: ties the runs of one configuration on one data set."""
+        return _hash([self.params.model_dump(mode="json", exclude={"results"}), self.data_digest])
+
+    def seed(self, step: Step) -> int:
+        """The step's own seed, so that a result does not depend on what ran before it."""
+        return int(_hash([self.params.seed, step.key]), 16) % 2**31
+
+    def fingerprint(self, key: str) -> str:
+        """Hash of all that the step's result depends on."""
+        return _hash(self.ingredients(key))
+
+    def ingredients(self, key: str) -> dict[str, Any]:
+        """All that the step's result depends on, in a form that can be compared."""
+        return self._ingredients(key)
+
+    @cache  # noqa: B019 - a plan lives as long as its process
+    def _ingredients(self, key: str) -> dict[str, Any]:
+        step = self.steps[key]
+        return {
+            "parameters": step.settings | {"seed": self.params.seed},
+            "data": self.data_digest,
+            "parents": {parent: self.fingerprint(parent) for parent in step.parents},
+            "code": code_digests(ROOT / "notebooks" / f"{step.phase}.ipynb"),
+        }
+
+
+def what_changed(old: dict[str, Any], new: dict[str, Any]) -> str:
+    """Why a step must run again, in words: compares two runs' ingredients."""
+    reasons = []
+    for kind in ("data", "code", "parameters", "parents"):
+        before, after = old.get(kind), new[kind]
+        if before == after:
+            continue
+        if not isinstance(before, dict):
+            reasons.append(f"{kind} changed")
+            continue
+        flat_before, flat_after = dict(flatten(before)), dict(flatten(after))
+        names = [
+            key
+            for key in flat_before.keys() | flat_after.keys()
+            if flat_before.get(key) != flat_after.get(key)
+        ]
+        reasons.append(f"{kind} changed ({', '.join(sorted(names)[:4])})")
+    return "; ".join(reasons) or "forced"
+
+
+def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Nested settings as dotted names and values."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+# --- The steps of each phase ---
+
+
+def _steps(params: Params) -> Iterator[Step]:
+    yield from _data(params)
+    yield from _teachers(params)
+    yield from _averaging(params)
+    yield from _distillation(params)
+    yield from _quantization(params)
+    yield from _ensembling(params)
+    before = tuple(
+        step.key
+        for build in (_data, _teachers, _averaging, _distillation, _quantization, _ensembling)
+        for step in build(params)
+    )
+    yield Step("report", "report", {"resamples": params.resamples}, before)
+
+
+def _reading(params: Params) -> dict[str, Any]:
+    """How videos become predictions, whichever the model."""
+    data = params.data.model_dump(mode="json", exclude={"train", "validation", "files", "cache"})
+    return {"data": data, "inference": params.inference, "top_k": params.distillation.top_k}
+
+
+def _training(params: Params, model: str) -> dict[str, Any]:
+    training = params.training.model_dump(mode="json", exclude={"checkpoint_minutes"})
+    return _reading(params) | {
+        "model": params.models[model].model_dump(mode="json", exclude={"published"}),
+        "training": training,
+    }
+
+
+def _averaged(params: Params, model: str) -> dict[str, Any]:
+    averaging = params.averaging
+    family = params.models[model].family
+    return {
+        "time_constant": averaging.time_constant,
+        "epochs": averaging.epochs,
+        "rate_divisor": averaging.rate_divisor.get(family, 5.0),
+    }
+
+
+def _tags(params: Params, model: str, **more: str) -> dict[str, str]:
+    return {"family": params.models[model].family, "model": model} | more
+
+
+def _data(params: Params) -> Iterator[Step]:
+    yield Step("data", "data", {"data": _reading(params)["data"]})
+
+
+def _teachers(params: Params) -> Iterator[Step]:
+    for name in params.models:
+        yield Step(
+            "teachers",
+            name,
+            _training(params, name),
+            ("data/data",),
+            _tags(params, name, round="0"),
+        )
+
+
+def _averaging(params: Params) -> Iterator[Step]:
+    for name, model in params.models.items():
+        if params.is_averaged(name) or name in params.averaging.shown:
+            settings = _training(params, name) | {"averaging": _averaged(params, name)}
+            kept = str(model.family in params.averaging.families).lower()
+            tags = _tags(params, name, round="0", kept=kept)
+            yield Step("averaging", name, settings, (f"teachers/{name}",), tags)
+
+
+def _best(params: Params, model: str) -> str:
+    """The step whose weights stand for a model as a teacher."""
+    return f"{'averaging' if params.is_averaged(model) else 'teachers'}/{model}"
+
+
+def _distillation(params: Params) -> Iterator[Step]:
+    distillation = params.distillation
+    for teaching_round in (1, 2):
+        students = {k: s for k, s in distillation.students.items() if s.round == teaching_round}
+        for family in FAMILIES:
+            taught = {k: s for k, s in students.items() if s.taught_by == family}
+            if taught:
+                yield _soft_targets(params, family, teaching_round, next(iter(taught.values())))
+                for name in taught:
+                    yield _student(params, name)
+
+
+def soft_targets_name(family: str, teaching_round: int) -> str:
+    """Name of the step that chooses a family's teachers and predicts with them."""
+    return f"{family}-teachers" + ("-2" if teaching_round == 2 else "")
+
+
+def _soft_targets(params: Params, family: str, teaching_round: int, student: Any) -> Step:
+    candidates = params.teachers_of(student)
+    if teaching_round == 1:
+        parents = tuple(_best(params, name) for name in candidates)
+    else:
+        parents = tuple(f"distillation/{name}" for name in candidates)
+    settings = _reading(params) | {"teachers": params.distillation.teachers}
+    tags = {"family": family, "round": str(teaching_round), "kind": "soft targets"}
+    name = soft_targets_name(family, teaching_round)
+    return Step("distillation", name, settings, parents, tags)
+
+
+def _student(params: Params, name: str) -> Step:
+    student = params.distillation.students[name]
+    settings = _training(params, student.model)
+    settings |= {"label_weight": params.distillation.label_weight}
+    if params.is_averaged(student.model):
+        settings |= {"averaging": _averaged(params, student.model)}
+    parent = f"distillation/{soft_targets_name(student.taught_by, student.round)}"
+    tags = _tags(
+        params, student.model, round=str(student.round), taught_by=student.taught_by, kind="student"
+    )
+    return Step("distillation", name, settings, (parent, _best(params, student.model)), tags)
+
+
+def _quantization(params: Params) -> Iterator[Step]:
+    more_than = params.quantization.more_than
+    for student, spec in params.distillation.students.items():
+        for scheme in ("linear", *params.quantization.compare.get(student, ())):
+            name = student if scheme == "linear" else f"{student}-{scheme}"
+            settings = _reading(params) | {"scheme": scheme, "more_than": more_than}
+            tags = _tags(params, spec.model, round=str(spec.round), scheme=scheme, student=student)
+            yield Step("quantization", name, settings, (f"distillation/{student}",), tags)
+
+
+def _ensembling(params: Params) -> Iterator[Step]:
+    students = params.distillation.students
+    if students:
+        baselines = [f"teachers/{n}" for n, m in params.models.items() if m.family == "baseline"]
+        parents = ("data/data", *baselines, *(f"quantization/{name}" for name in students))
+        settings = _reading(params) | params.ensembling.model_dump(mode="json")
+        yield Step("ensembling", "ensemble", settings, parents)
+
+
+# --- The code a phase uses ---
+
+
+@cache
+def code_digests(notebook: Path) -> dict[str, str]:
+    """A hash of the notebook's working code and of each library module that it reaches.
+
+    Comments count for nothing, and neither do cells behind the one that works off ``todo()``:
+    what they show changes no result.
+    """
+    sources = _working_cells(notebook)
+    own = {notebook.name: _hash([ast.dump(ast.parse(source)) for source in sources])}
+    reached = {name for source in sources for name in _imports(source)}
+    return own | module_digests(
+        reached, CARRIERS | (set() if notebook.stem == "report" else DISPLAYS)
+    )
+
+
+def module_digests(modules: set[str], skipped: set[str]) -> dict[str, str]:
+    """A hash of each library module reached from these, comments left out."""
+    digests: dict[str, str] = {}
+    waiting = modules - skipped
+    while waiting:
+        name = waiting.pop()
+        source = _module_file(name).read_text()
+        digests[f"{name}.py"] = _hash(ast.dump(ast.parse(source)))
+        waiting |= {n for n in _imports(source) if f"{n}.py" not in digests} - skipped
+    return digests
+
+
+def _working_cells(notebook: Path) -> list[str]:
+    cells = json.loads(notebook.read_text())["cells"] if notebook.exists() else []
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    working = [place for place, source in enumerate(code) if ".todo()" in source]
+    lines = [source.splitlines() for source in code[: max(working, default=len(code)) + 1]]
+    return ["\n".join(line for line in cell if line[:1] not in ("%", "!")) for cell in lines]
+
+
+def _imports(source: str) -> Iterator[str]:
+    """Names of the library's modules that a piece of code imports, such as ``models.frames``."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yt8m_lib"):
+            inside = node.module.removeprefix("yt8m_lib").lstrip(".")
+            names = [f"{inside}.{alias.name}".lstrip(".") for alias in node.names] + [inside]
+        elif isinstance(node, ast.Import):
+            names = [alias.name.removeprefix("yt8m_lib.") for alias in node.names]
+            names = [n for n in names if f"yt8m_lib.{n}" in {a.name for a in node.names}]
+        else:
+            continue
+        yield from (name for name in names if name and _module_file(name).is_file())
+
+
+def _module_file(name: str) -> Path:
+    path = ROOT / "yt8m_lib" / name.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -1,0 +1,63 @@
+"""Exact, fast and repeatable orders of confidences.
+
+Everything here sorts plain unique integers instead of floats: ties then have one fixed outcome, and
+NumPy's vectorised integer sort is several times faster than its stable argsort.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+BLOCK = 1024  # videos worked on at once: keeps temporary arrays at a few tens of MB
+_LARGEST = 0x7FFFFFFF  # above the bit pattern of every non-negative float32
+
+
+def top(dense: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find each row's k most confident classes; of equal ones the lower class comes first.
+
+    Args:
+        dense: confidences [B, V], none negative, V at most 65,536.
+        k: how many to keep; all V where V is smaller.
+
+    Returns:
+        Classes uint16 [B, k] and confidences float32 [B, k], the most confident first.
+
+    Raises:
+        ValueError: for a wrong shape, or a confidence that is negative, infinite or not a number.
+    """
+    dense = np.asarray(dense, np.float32)
+    if dense.ndim != 2 or not 0 < dense.shape[1] <= 65536:
+        raise ValueError(f"expected confidences [videos, classes up to 65536], got {dense.shape}")
+    k = min(k, dense.shape[1])
+    classes = np.empty((len(dense), k), np.uint16)
+    confidences = np.empty((len(dense), k), np.float32)
+    for rows in blocks(len(dense)):
+        # One integer a class, ascending from the most confident; unique, so ties are settled.
+        keys = (_descending_bits(dense[rows]) << 16) | np.arange(dense.shape[1], dtype=np.uint64)
+        best = np.sort(np.partition(keys, k - 1, axis=1)[:, :k], axis=1)
+        classes[rows] = best & 0xFFFF
+        confidences[rows] = (_LARGEST - (best >> 16)).astype(np.uint32).view(np.float32)
+    return classes, confidences
+
+
+def descending(confidences: np.ndarray) -> np.ndarray:
+    """Order [P] that sorts confidences [P] from high to low; equal ones stay in their order.
+
+    A few times faster than a stable argsort, because the keys are plain unique integers.
+    """
+    keys = (_descending_bits(confidences) << 32) | np.arange(len(confidences), dtype=np.uint64)
+    keys.sort()
+    return (keys & 0xFFFFFFFF).astype(np.int64)
+
+
+def blocks(videos: int, size: int = BLOCK) -> Iterator[slice]:
+    """Slices of at most ``size`` rows that cover so many videos in order."""
+    return (slice(start, min(start + size, videos)) for start in range(0, videos, size))
+
+
+def _descending_bits(confidences: np.ndarray) -> np.ndarray:
+    """Integers that fall as confidences rise: the bits of floats >= 0 sort like the floats."""
+    if not (np.isfinite(confidences).all() and (confidences >= 0).all()):
+        raise ValueError("confidences must be finite and not negative")
+    bits = (np.asarray(confidences, np.float32) + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    return (np.uint32(_LARGEST) - bits).astype(np.uint64)
