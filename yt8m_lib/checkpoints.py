@@ -46,9 +46,13 @@ def import_checkpoint(path: str, model: Tagger, averaged: bool = False) -> None:
         averaged: prefer the averaged weights that the checkpoint holds beside the last ones.
 
     Raises:
-        CheckpointError: when variables are missing, superfluous or of another shape.
+        CheckpointError: when there is no checkpoint, or its variables are missing, superfluous or
+            of another shape.
     """
-    reader = tf.train.load_checkpoint(str(path))
+    try:
+        reader = tf.train.load_checkpoint(str(path))
+    except (ValueError, tf.errors.OpError) as error:
+        raise CheckpointError(f"{path}: not a TensorFlow checkpoint: {error}") from None
     names = reader.get_variable_to_shape_map()
     if averaged and not any(AVERAGED in name for name in names):
         raise CheckpointError(f"{path}: holds no averaged weights (names ending {AVERAGED})")
@@ -151,27 +155,33 @@ def _pool(scope: str, pool: keras.layers.Layer) -> Iterator[Group]:
 def _recurrent(encoder: Recurrent) -> Iterator[Group]:
     if encoder.reset_after:
         raise CheckpointError("the released code has no GRU that resets after the product")
-    for scope, layer in (
-        ("bidirectional_rnn/fw", encoder.forward),
-        ("bidirectional_rnn/bw", encoder.backward),
-        ("rnn", encoder.top),
-    ):
-        scope = f"{PREFIX}{scope}/multi_rnn_cell/cell_0"
-        variables = (layer.cell.kernel, layer.cell.recurrent_kernel, layer.cell.bias)
-        inputs, cells = layer.cell.kernel.shape[0], layer.cell.units
-        if encoder.cell == "lstm":
-            names = tuple(f"{scope}/basic_lstm_cell/{part}" for part in ("kernel", "bias"))
-            shapes = ((inputs + cells, 4 * cells), (4 * cells,))
-            yield Group(names, shapes, variables, lstm_weights)
-        else:
-            parts = [f"{gate}/{part}" for gate in ("gates", "candidate") for part in WEIGHTS]
-            names = tuple(f"{scope}/gru_cell/{part}" for part in parts)
-            rows = inputs + cells
-            shapes = ((rows, 2 * cells), (2 * cells,), (rows, cells), (cells,))
-            yield Group(names, shapes, variables, gru_weights)
+    make = _lstm if encoder.cell == "lstm" else _gru
+    yield make("bidirectional_rnn/fw", encoder.forward.cell)
+    yield make("bidirectional_rnn/bw", encoder.backward.cell)
+    yield make("rnn", encoder.top.cell)
 
 
-WEIGHTS = ("kernel", "bias")
+def _lstm(scope: str, cell: keras.layers.LSTMCell) -> Group:
+    scope = f"{PREFIX}{scope}/multi_rnn_cell/cell_0/basic_lstm_cell"
+    rows, width = cell.kernel.shape[0] + cell.units, 4 * cell.units
+    return Group(
+        (f"{scope}/kernel", f"{scope}/bias"),
+        ((rows, width), (width,)),
+        (cell.kernel, cell.recurrent_kernel, cell.bias),
+        lstm_weights,
+    )
+
+
+def _gru(scope: str, cell: keras.layers.GRUCell) -> Group:
+    scope = f"{PREFIX}{scope}/multi_rnn_cell/cell_0/gru_cell"
+    gates, candidate = f"{scope}/gates", f"{scope}/candidate"
+    rows, width = cell.kernel.shape[0] + cell.units, cell.units
+    return Group(
+        (f"{gates}/kernel", f"{gates}/bias", f"{candidate}/kernel", f"{candidate}/bias"),
+        ((rows, 2 * width), (2 * width,), (rows, width), (width,)),
+        (cell.kernel, cell.recurrent_kernel, cell.bias),
+        gru_weights,
+    )
 
 
 def lstm_weights(

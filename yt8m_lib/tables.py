@@ -228,7 +228,7 @@ def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
             raise FileNotFoundError(
                 f"{path} is not there yet: yt8m run params/{params.experiment}.yaml"
             )
-        yield name, pd.read_csv(path, keep_default_na=False, na_values=["nan"])
+        yield name, pd.read_csv(path)
 
 
 def as_text(table: pd.DataFrame) -> str:
@@ -250,7 +250,7 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
         if name.endswith("_low"):
             stem = name.removesuffix("_low")
             pairs = zip(table[name], table[f"{stem}_high"], strict=True)
-            columns[f"{stem} 95 %"] = [f"[{low:+.4f}, {high:+.4f}]" for low, high in pairs]
+            columns[f"{stem.replace('_', ' ')} 95 %"] = [f"[{low:+.4f}, {high:+.4f}]" for low, high in pairs]
         else:
             columns[name.replace("_", " ")] = [_figure(name, value) for value in table[name]]
     return pd.DataFrame(columns)
@@ -261,7 +261,7 @@ def _figure(name: str, value: Any) -> str:
         return ""
     if not isinstance(value, int | float | np.number):
         return str(value)
-    if name.startswith(("bytes", "parameters", "videos", "round", "epoch")):
+    if name.startswith(("bytes", "parameters", "videos", "round", "epoch", "size_bytes")):
         return f"{int(value):,}"
     if name.startswith(("gain", "gap_change")):
         return f"{value:+.4f}"

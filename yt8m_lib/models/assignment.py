@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from yt8m_lib.models.normalization import Affine, BatchNorm
 
-
 TINY = 1e-12  # keeps the length of a zero vector from dividing by zero
 
 

@@ -31,7 +31,7 @@ def normalise(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.T
         in padding frames; and which frames are valid, bool [B, T].
     """
     valid = tf.sequence_mask(num_frames, tf.shape(frames)[1])
-    # Parted as bytes: the streams go separate ways, and float frames are four times as much to copy.
+    # Parted as bytes: the streams go separate ways, and floats are four times as much to copy.
     video, audio = dequantise(frames[:, :, :RGB]), dequantise(frames[:, :, RGB:])
     squared_norm = sum(tf.reduce_sum(tf.square(s), axis=2, keepdims=True) for s in (video, audio))
     # One factor a frame does both jobs: it scales to length 1, or blanks.

@@ -1,0 +1,42 @@
+"""Our models with the golden weights: what several test files start from."""
+
+import numpy as np
+from conftest import shared
+
+from yt8m_lib import checkpoints, models
+from yt8m_lib.params import Model
+
+HIDDEN, CLASSES = 24, 40
+SETTINGS = {
+    "NetVLADModelLF": {"architecture": "netvlad", "clusters": 8},
+    "LightVLAD": {"architecture": "lightvlad", "clusters": 8},
+    "NetFVModelLF": {"architecture": "fvnet", "clusters": 8},
+    "GatedDbofModelLF": {"architecture": "gated_dbof", "clusters": 16},
+    "SoftDbofModelLF": {"architecture": "soft_dbof", "clusters": 16},
+    "Lstmbidirect": {"architecture": "lstm"},
+    "GRUbidirect": {"architecture": "gru"},
+}
+
+
+def figures(name: str) -> dict[str, np.ndarray]:
+    """All arrays of a golden file; skips the test where there is none."""
+    with np.load(shared("golden", f"{name}.npz")) as arrays:
+        return {key: arrays[key] for key in arrays.files}
+
+
+def released_variables(golden: dict[str, np.ndarray], kind: str = "var") -> dict[str, np.ndarray]:
+    """The released code's variables (or what stands under another prefix), by name."""
+    start = f"{kind}:"
+    return {key.removeprefix(start): a for key, a in golden.items() if key.startswith(start)}
+
+
+def golden_model(name: str, golden: dict[str, np.ndarray]) -> models.Tagger:
+    """Our model of a golden architecture, holding the golden weights."""
+    model = models.build(Model(**SETTINGS[name], hidden=HIDDEN), CLASSES)
+    checkpoints.assign(model, released_variables(golden))
+    return model
+
+
+def inputs_of(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What the golden predictions were made from."""
+    return {"frames": golden["input_bytes"], "num_frames": golden["num_frames"]}
