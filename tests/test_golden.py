@@ -42,10 +42,11 @@ def test_inference(name):
     np.testing.assert_allclose(
         tf.concat(streams, axis=2)[valid], golden["input_norm"][valid.numpy()], atol=1e-7
     )
-    encoded = model.encoder(*streams, valid)
+    encoded = tf.function(model.encoder)(*streams, valid)
     np.testing.assert_allclose(encoded, golden["classifier_input"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(model.classify(encoded), golden["predictions"], atol=1e-5)
-    np.testing.assert_allclose(model(inputs_of(golden)), golden["predictions"], atol=1e-5)
+    whole = tf.function(model)(inputs_of(golden))
+    np.testing.assert_allclose(whole, golden["predictions"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", POOLED)
@@ -98,7 +99,8 @@ def test_one_training_step(name):
     model = golden_model(name, golden)
     batch = inputs_of(golden) | {"labels": step["labels"].astype(np.float32)}
     batch = {key: tf.constant(value) for key, value in batch.items()}
-    loss, penalty, predictions, gradients = training.loss_and_gradients(model, batch, 1.0)
+    step_function = tf.function(lambda batch: training.loss_and_gradients(model, batch, 1.0))
+    loss, penalty, predictions, gradients = step_function(batch)
     np.testing.assert_allclose(loss, step["label_loss"], rtol=1e-5)
     np.testing.assert_allclose(penalty, step["reg_loss"], rtol=1e-5)
     np.testing.assert_allclose(predictions, step["predictions_train"], atol=1e-5)

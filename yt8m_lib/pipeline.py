@@ -153,7 +153,7 @@ def _pass_on_output() -> None:
     logger.propagate = False
     logger.setLevel(logging.INFO)
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.terminator = ""  # what is passed on ends its lines itself
     handler.addFilter(lambda record: record.getMessage().startswith("["))
     logger.addHandler(handler)
 

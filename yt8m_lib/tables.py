@@ -146,11 +146,11 @@ def ensemble(experiment: Experiment) -> pd.DataFrame:
         }
         for m in members.itertuples()
     ]
-    total = {"weight": 1.0, "bytes": int(run.metrics["saved_model_bytes"])}
+    all_bytes, used_bytes = int(run.metrics["flat_bytes"]), int(run.metrics["saved_model_bytes"])
     rows += [
-        {"model": "ensemble (flat)", **total, "gap": metrics.gap(flat)}
+        {"model": "ensemble (flat)", "weight": 1.0, "bytes": all_bytes, "gap": metrics.gap(flat)}
         | _judge(TOGETHER, gaps[1] - gaps[0], flat, best),
-        {"model": "ensemble (tuned)", **total, "gap": metrics.gap(tuned)}
+        {"model": "ensemble (tuned)", "weight": 1.0, "bytes": used_bytes, "gap": metrics.gap(tuned)}
         | _judge(TUNED, gaps[2] - gaps[1], tuned, flat),
     ]
     for name, prediction in _baselines(experiment, run).items():

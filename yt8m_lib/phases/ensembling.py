@@ -48,6 +48,7 @@ def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) 
     run.metrics(
         **metrics.evaluate(report_half(tuned)),
         gap_flat=metrics.gap(report_half(flat)),
+        flat_bytes=sum(sizes[name] for name in flat_names),
         gap_selection=search.gap,
         size_bytes=sum(sizes[name] for name in search.weights),
         saved_model_bytes=size,
