@@ -27,6 +27,8 @@ class PhaseError(RuntimeError):
 class OwnKernelManager(AsyncKernelManager):
     """Starts notebooks on this very Python, whatever kernels are installed elsewhere."""
 
+    transport_encryption = "required"  # else the kernel warns of other users of this machine
+
     @property
     def kernel_spec(self) -> KernelSpec:
         """The kernel of the running interpreter."""

@@ -104,7 +104,7 @@ def level(file: str) -> str:
         record = next(iter(tf.data.TFRecordDataset(file).take(1).as_numpy_iterator()), None)
     except (tf.errors.OpError, OSError) as error:
         raise DataError(f"{file}: not a readable TFRecord shard: {error}") from None
-    found = record and _level_of(record)
+    found = record and level_of(record)
     if not found:
         kind = "no record" if record is None else "records that are neither level's"
         raise DataError(f"{file}: holds {kind}. Leave it out with `data.exclude`.")
@@ -125,7 +125,7 @@ def check_level(file: str, expected: str) -> None:
         )
 
 
-def _level_of(record: bytes) -> str | None:
+def level_of(record: bytes) -> str | None:
     """The level of a serialised record, from its features' names; None if it is neither."""
     try:
         video = tf.train.SequenceExample.FromString(record)

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
+from yt8m_lib.inspection import inspect
 from yt8m_lib.params import Data
 from yt8m_lib.record_files import (
     FrameVideo,
@@ -35,6 +36,7 @@ __all__ = [
     "check_level",
     "digest",
     "find",
+    "inspect",
     "level",
     "shards",
     "sidecar_paths",

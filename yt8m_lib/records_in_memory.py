@@ -39,11 +39,11 @@ class InMemory:
         if seed is not None:
             order = np.random.default_rng(seed).permutation(order)
         places = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder).skip(skip)
-        return places.map(
-            lambda place: _gathered(columns, place, self._classes),
-            tf.data.AUTOTUNE,
-            deterministic=True,
-        ).prefetch(2)
+
+        def gathered(place: tf.Tensor) -> Columns:
+            return _gathered(columns, place, self._classes)
+
+        return places.map(gathered, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
 
     @functools.cached_property
     def _videos(self) -> Columns:
@@ -52,11 +52,7 @@ class InMemory:
         """
         parts: dict[str, list[tf.Tensor]] = {}
         with tf.device("/cpu:0"):
-            for batch in self._read():
-                valid = tf.sequence_mask(batch["num_frames"], tf.shape(batch["frames"])[1])
-                batch["frames"] = tf.boolean_mask(batch["frames"], valid)  # [frames, 1152]
-                if "labels" in batch:
-                    batch["labels"] = tf.cast(batch["labels"], tf.uint8)
+            for batch in self._read().map(_flattened, tf.data.AUTOTUNE, deterministic=True):
                 for name, part in batch.items():
                     parts.setdefault(name, []).append(part)
             columns = {name: tf.concat(parts.pop(name), axis=0) for name in list(parts)}
@@ -71,6 +67,15 @@ class InMemory:
             ids, classes, confidences = (tf.concat(column, axis=0) for column in zip(*parts))
         _check_same_videos(self._videos["id"].numpy(), ids.numpy(), sidecars)
         return {"classes": classes, "confidences": confidences}
+
+
+def _flattened(batch: Columns) -> Columns:
+    """A batch without padding: frames one after the other; labels in a byte each."""
+    valid = tf.sequence_mask(batch["num_frames"], tf.shape(batch["frames"])[1])  # [B, T]
+    flat = batch | {"frames": tf.boolean_mask(batch["frames"], valid)}  # [frames, 1152]
+    if "labels" in flat:
+        flat["labels"] = tf.cast(flat["labels"], tf.uint8)
+    return flat
 
 
 def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:

@@ -16,11 +16,15 @@ from yt8m_lib.params import FEATURES
 
 SCENES = 5  # "a few scenes a video"
 SHOT_SECONDS = 3.5  # on average; correlation halves from 1 s to 3 s, centring included
-SCENE_SHARE, SHOT_SHARE, FRAME_SHARE = 0.24, 0.48, 0.28  # of the variance within a video
+SCENE_VARIANCE, SHOT_VARIANCE = (
+    0.86,
+    1.71,
+)  # variances, where each frame's own is 1: 24, 48 and 28 %
+VARIANCE = 0.73  # of a feature of mean 0; over all features 0.65
 LOWEST, HIGHEST = 4 / 512 - 2, 4 / 512 + 2  # dequantised bytes 0 and 255 (sec. 1)
 _CORRECTIONS = 2  # of the mean that clipping moves; each takes back most of what is left
+_TOP = 255.999  # the largest that still truncates to byte 255
 _TABLE_ROWS = 4096  # a video takes some fifty of them: fresh draws cost five times as much
-VARIANCE = 0.75  # of a feature of mean 0; over all features 0.66
 _GOLDEN, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 
 
@@ -34,9 +38,8 @@ def frames_around(
 ) -> tf.Tensor:
     """Frames that scatter around given means, and keep them.
 
-    Deviations have mean zero over each video's frames. Their variance is ``VARIANCE * (1 - m^2 / 4)``
-    for a feature of mean m: values within +-2 of mean m cannot vary more than 4 - m^2. What the
-    remaining clipping moves is taken back.
+    A feature of mean m varies by ``VARIANCE * (1 - m^2 / 4)``: values within +-2 cannot vary by
+    more than 4 - m^2 about m. What the remaining clipping moves the mean by is taken back.
 
     Args:
         means: float32 [B, F], the videos' means.
@@ -47,48 +50,51 @@ def frames_around(
     Returns:
         uint8 [B, length, F]; padding is byte 0.
     """
-    valid = tf.sequence_mask(num_frames, length, tf.float32)[:, :, None]  # [B, T, 1]
-    count = tf.reduce_sum(valid, axis=1, keepdims=True)  # [B, 1, 1]
-    deviation = _deviation(seeds, valid, length)  # [B, T, F]
+    valid = tf.sequence_mask(num_frames, length)  # [B, T]
+    weight = tf.cast(valid, tf.float32) / tf.cast(num_frames, tf.float32)[:, None]  # sums to 1
     means = tf.clip_by_value(means, LOWEST, HIGHEST)[:, None]  # [B, 1, F]
+    centre = (means - LOWEST) * 255 / 4 + 0.5  # in bytes; + 0.5, so that truncation rounds
     spread = tf.sqrt(tf.maximum(VARIANCE * (1 - means**2 / 4), 0.0)) * 255 / 4
-    centre = (means - LOWEST) * 255 / 4 + 0.5  # so that truncation rounds
-    highest = 255.999  # the largest that still truncates to 255
-    frames = tf.clip_by_value(centre + spread * deviation, 0.0, highest)
+    deviation, variance = _deviation(seeds, weight, length)
+    spread /= tf.sqrt(variance)[:, None, None]
+    # From here on passes over [B, T, F] are what costs: the mean is subtracted within the sum.
+    frames = spread * deviation + (centre - spread * _mean(deviation, weight))
     for _ in range(_CORRECTIONS):
-        moved = tf.reduce_sum((frames - centre) * valid, axis=1, keepdims=True) / count
-        frames = tf.clip_by_value(frames - moved, 0.0, highest)
-    return tf.cast(frames * valid, tf.uint8)
+        frames = tf.clip_by_value(frames, 0.0, _TOP)
+        frames += centre - _mean(frames, weight)
+    frames = tf.cast(tf.clip_by_value(frames, 0.0, _TOP), tf.uint8)
+    return frames * tf.cast(valid, tf.uint8)[:, :, None]
 
 
-def _deviation(seeds: tf.Tensor, valid: tf.Tensor, length: int) -> tf.Tensor:
-    """Deviations of mean 0 and expected variance 1 over each video's frames: float32 [B, T, F]."""
+def _deviation(seeds: tf.Tensor, weight: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Deviations float32 [B, T, F], and their expected variance about each video's mean [B]."""
     sizes = [length, length, length, length, SCENES]
     cut, picked, frame, shot, scene = tf.split(_uniforms(seeds, sum(sizes)), sizes, axis=1)
     shots = tf.cumsum(tf.cast(cut < 1 / SHOT_SECONDS, tf.int32), axis=1, exclusive=True)  # [B, T]
     scenes = tf.gather(tf.cast(picked * SCENES, tf.int32), shots, batch_dims=1)  # [B, T]
     deviation = (
-        FRAME_SHARE**0.5 * _noise(frame)
-        + SHOT_SHARE**0.5 * _noise(tf.gather(shot, shots, batch_dims=1))
-        + SCENE_SHARE**0.5 * _noise(tf.gather(scene, scenes, batch_dims=1))
+        _noise(frame)
+        + SHOT_VARIANCE**0.5 * _noise(tf.gather(shot, shots, batch_dims=1))
+        + SCENE_VARIANCE**0.5 * _noise(tf.gather(scene, scenes, batch_dims=1))
     )
-    count = tf.reduce_sum(valid, axis=1)  # [B, 1]
-    mean = tf.reduce_sum(deviation * valid, axis=1, keepdims=True) / count[:, None]
-    # A part that repeats over frames survives in their mean, so subtracting it takes variance away.
-    lost = (
-        FRAME_SHARE / count[:, 0]
-        + SHOT_SHARE * _repeats(shots, valid)
-        + SCENE_SHARE * _repeats(scenes, valid)
+    # A part that repeats over frames survives in their mean, and is no variance about it.
+    variance = (
+        (1 - tf.reduce_sum(weight**2, axis=1))
+        + SHOT_VARIANCE * (1 - _repeats(shots, weight))
+        + SCENE_VARIANCE * (1 - _repeats(scenes, weight))
     )
-    left = tf.maximum(1 - lost, FRAME_SHARE / 4)  # [B]; below that for a single frame only
-    return (deviation - mean) / tf.sqrt(left)[:, None, None]
+    return deviation, tf.maximum(variance, 0.1)  # 0.1: a single frame has none
 
 
-def _repeats(keys: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+def _mean(frames: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """Mean of the valid frames as a product, which needs no masked copy: [B, 1, F]."""
+    return tf.matmul(weight[:, None], frames)
+
+
+def _repeats(keys: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """How often two valid frames of a video, drawn with replacement, share a key: [B]."""
     same = tf.cast(keys[:, :, None] == keys[:, None, :], tf.float32)  # [B, T, T]
-    pairs = tf.reduce_sum(same * valid * tf.transpose(valid, [0, 2, 1]), axis=(1, 2))
-    return pairs / tf.reduce_sum(valid, axis=(1, 2)) ** 2
+    return tf.reduce_sum(_mean(same, weight)[:, 0] * weight, axis=1)
 
 
 def _noise(uniform: tf.Tensor) -> tf.Tensor:
