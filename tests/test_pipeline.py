@@ -56,7 +56,11 @@ def test_it_ends_in_the_four_tables_with_every_family(smoke):
 
 
 def test_intervals_hold_their_effects(smoke):
-    for table, stem in [("averaging", "gain"), ("distillation", "gain"), ("quantization", "change")]:
+    for table, stem in [
+        ("averaging", "gain"),
+        ("distillation", "gain"),
+        ("quantization", "change"),
+    ]:
         frame = dict(tables.read(smoke[0]))[table]
         effect = frame["gap_change" if stem == "change" else stem]
         assert ((frame[f"{stem}_low"] <= effect) & (effect <= frame[f"{stem}_high"])).all()

@@ -66,9 +66,7 @@ def test_a_failed_or_killed_run_is_not_reused(settings):
 def test_a_changed_setting_is_done_again_and_says_why(settings):
     experiment = Experiment(settings, "data")
     finish(experiment, "data/data")
-    other = settings.model_copy(
-        update={"data": settings.data.model_copy(update={"max_frames": 9})}
-    )
+    other = settings.model_copy(update={"data": settings.data.model_copy(update={"max_frames": 9})})
     changed = Experiment(other, "data")
     (step,) = changed.todo()
     assert changed.reason(step) == "parameters changed (data.max_frames)"

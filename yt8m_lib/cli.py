@@ -200,9 +200,9 @@ def _clean(options: argparse.Namespace) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import records, tables
+    from yt8m_lib import inspection, shards, tables
 
-    table = records.inspect(records.find(options.glob))
+    table = inspection.inspect(shards.find(options.glob))
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
     else:

@@ -65,7 +65,7 @@ class PlainWeight(tf.Module):
 
     def value(self) -> tf.Tensor:
         """The weight."""
-        return tf.convert_to_tensor(self.values)
+        return tf.cast(self.values, tf.float32)  # float16 ones, too
 
 
 class Member(tf.Module):

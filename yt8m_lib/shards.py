@@ -92,7 +92,7 @@ def shards(params: Params) -> tuple[list[str], list[str]]:
 
 
 def manifest(params: Params) -> dict[str, Any]:
-    """What decides the bytes of an experiment's stand-in data: settings, seed, the code that draws."""
+    """What decides the bytes of stand-in data: settings, seed, the code that draws."""
     sources = [ROOT / "yt8m_lib" / name for name in _GENERATOR]
     code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
     size = {"seed": params.seed, "vocabulary": params.data.vocabulary, "code": code}

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from yt8m_lib import records
+from yt8m_lib.inspection import inspect
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, RunLog
 
@@ -17,7 +18,7 @@ def describe(experiment: Experiment, run: RunLog) -> pd.DataFrame:
         DataError: naming the damaged shards.
     """
     train, validation = records.shards(experiment.params)
-    table = pd.DataFrame({"path":[*train,*validation],"level":"frame","videos":10,"bad":""})
+    table = inspect([*train, *validation], experiment.params.data.vocabulary)
     run.table("shards", table)
     damaged = table[table["bad"] != ""]
     if len(damaged):
