@@ -89,8 +89,10 @@ def test_soft_targets_pull_the_predictions(settings, videos):
 
     class Opposite:
         def batches(self, size, seed=None, skip=0):
-            return videos[0].batches(size, seed, skip).map(
-                lambda batch: batch | {"soft_targets": 1.0 - batch["labels"]}
+            return (
+                videos[0]
+                .batches(size, seed, skip)
+                .map(lambda batch: batch | {"soft_targets": 1.0 - batch["labels"]})
             )
 
     trainer = make_trainer(settings, label_weight=0.0)

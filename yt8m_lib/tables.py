@@ -252,8 +252,6 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
             pairs = zip(table[name], table[f"{stem}_high"], strict=True)
             heading = f"{stem.replace('_', ' ')} 95 %"
             columns[heading] = [f"[{low:+.4f}, {high:+.4f}]" for low, high in pairs]
-                f"[{low:+.4f}, {high:+.4f}]" for low, high in pairs
-            ]
         else:
             columns[name.replace("_", " ")] = [_figure(name, value) for value in table[name]]
     return pd.DataFrame(columns)
