@@ -5,9 +5,11 @@ import pytest
 import tensorflow as tf
 from golden_models import SETTINGS, figures, golden_model, released_variables
 
-from yt8m_lib import checkpoints, models, quantization
+from yt8m_lib import checkpoints, models, params, quantization
 from yt8m_lib.checkpoints import CheckpointError
+from yt8m_lib.cli import main
 from yt8m_lib.params import Model
+from yt8m_lib.records import FrameVideo, write_frame_records
 
 
 def small_model(architecture: str = "logistic", **settings) -> models.Tagger:
@@ -137,3 +139,49 @@ def test_what_is_no_checkpoint_is_said_so(tmp_path):
 def test_the_unpublished_gru_has_no_released_weights():
     with pytest.raises(CheckpointError, match="resets after"):
         checkpoints.assign(small_model("gru", hidden=4, reset_after=True), {})
+
+
+@pytest.mark.parametrize("name", ["NetVLADModelLF", "GRUbidirect"])
+def test_imported_weights_predict_the_golden_classes_through_the_command_line(name, tmp_path):
+    golden = figures(name)
+    prefix = write(tmp_path / "model.ckpt", released_variables(golden))
+    settings = ", ".join(f"{key}: {value}" for key, value in SETTINGS[name].items())
+    overrides = ["data={classes: 40, vocabulary: 40}", f"models={{M: {{{settings}, hidden: 24}}}}"]
+    overrides += ["averaging={}", "distillation={}", "quantization={}"]
+    sets = [part for override in overrides for part in ("--set", override)]
+    folder = str(tmp_path / "model")
+    main(
+        [
+            "import-checkpoint",
+            prefix,
+            "params/smoke.yaml",
+            *sets,
+            "--model",
+            "M",
+            "--output",
+            folder,
+        ]
+    )
+    shard = tmp_path / "videos.tfrecord"
+    videos = [
+        FrameVideo(f"v{i}".encode(), None, frames[:count])
+        for i, (frames, count) in enumerate(
+            zip(golden["input_bytes"], golden["num_frames"], strict=True)
+        )
+    ]
+    write_frame_records(shard, videos)
+    output = tmp_path / "predictions.csv"
+    main(["predict", folder, str(shard), "--output", str(output)])
+    for line, expected in zip(
+        output.read_text().splitlines()[1:], golden["predictions"], strict=True
+    ):
+        pairs = line.split(",")[1].split()
+        classes, confidences = np.array(pairs[::2], int), np.array(pairs[1::2], float)
+        np.testing.assert_allclose(confidences, expected[classes], atol=2e-6)
+        np.testing.assert_allclose(confidences, np.sort(expected)[::-1][:20], atol=2e-6)
+
+
+def test_an_unknown_model_name_names_the_nearest(tmp_path):
+    settings = params.load("params/paper.yaml")
+    with pytest.raises(CheckpointError, match="did you mean 'FVNet'"):
+        checkpoints.export_imported("nowhere", settings, "FVNt", tmp_path)

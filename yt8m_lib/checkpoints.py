@@ -5,16 +5,19 @@ ours. Everything is one to one but the recurrent cells, whose kernels Keras spli
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.models import Tagger
+from yt8m_lib import export, quantization
+from yt8m_lib.models import Tagger, build
 from yt8m_lib.models.normalization import BatchNorm
 from yt8m_lib.models.rnn import Recurrent
 from yt8m_lib.models.tagger import Pooled
+from yt8m_lib.params import Params, nearest
 
 PREFIX = "tower/"
 AVERAGED = "/ExponentialMovingAverage"  # written by the released averaging
@@ -58,6 +61,41 @@ def import_checkpoint(path: str, model: Tagger, averaged: bool = False) -> None:
         raise CheckpointError(f"{path}: holds no averaged weights (names ending {AVERAGED})")
     wanted = {name: reader.get_tensor(name) for name in names if name.startswith(PREFIX)}
     assign(model, wanted, averaged)
+
+
+def export_imported(
+    path: str,
+    params: Params,
+    name: str,
+    folder: str | Path,
+    averaged: bool = False,
+    quantize: bool = False,
+) -> int:
+    """Import a checkpoint as one of an experiment's models and export it, ready to tag videos.
+
+    Args:
+        path: as for ``import_checkpoint``.
+        params: whose ``models`` hold the checkpoint's settings, and ``data`` its classes.
+        name: which of them it is.
+        folder: where the SavedModel goes.
+        averaged: prefer the averaged weights.
+        quantize: store large weights in 8 bits.
+
+    Returns:
+        The exported model's bytes on disk.
+
+    Raises:
+        CheckpointError: as ``import_checkpoint``, or when there is no such model.
+    """
+    if name not in params.models:
+        raise CheckpointError(f"no model {name!r}{nearest(name, params.models)}")
+    model = build(params.models[name], params.data.classes)
+    import_checkpoint(path, model, averaged)
+    weights = [variable.numpy() for variable in model.variables]
+    if quantize:
+        weights = quantization.quantize_weights(weights, params.quantization.more_than)
+    tagger = export.Tagger([export.Member(model, weights)], [1.0])
+    return export.save(tagger, folder, params, {"members": {name: 1.0}}, budget=None)
 
 
 def assign(model: Tagger, variables: Mapping[str, np.ndarray], averaged: bool = False) -> None:

@@ -85,6 +85,8 @@ def _parser() -> argparse.ArgumentParser:
         "GLOB",
     )
     predict.add_argument("--output", metavar="FILE.csv", required=True, help="where to write")
+    _add_import(commands)
+    _add_split(commands)
     return parser
 
 
@@ -96,6 +98,7 @@ def _command(
     explanations = {
         "PARAMS": "an experiment's YAML file, such as params/demo.yaml",
         "GLOB": "TFRecord shards, such as '/data/train*.tfrecord' (quote it); gs:// works",
+        "CHECKPOINT": "the checkpoint's prefix, such as .../model.ckpt-1000",
         "MODEL": "folder of an exported model, such as results/demo/model",
     }
     for place in places:
@@ -127,6 +130,30 @@ def _add_run(commands: Any) -> None:
         "--models", metavar="NAME", nargs="+", default=[], help="these models alone"
     )
     parser.add_argument("--force", action="store_true", help="run again what is finished")
+
+
+def _add_import(commands: Any) -> None:
+    text = "turn a TensorFlow 1 checkpoint of the released code into a model of ours"
+    parser = _command(commands, "import-checkpoint", _import, text, "CHECKPOINT", "PARAMS")
+    parser.add_argument(
+        "--model", metavar="NAME", required=True, help="which model of PARAMS it is"
+    )
+    parser.add_argument("--output", metavar="FOLDER", required=True, help="where to export it")
+    parser.add_argument("--averaged", action="store_true", help="take the averaged weights in it")
+    parser.add_argument("--quantize", action="store_true", help="store large weights in 8 bits")
+
+
+def _add_split(commands: Any) -> None:
+    text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
+    parser = _command(commands, "split", _split, text, "GLOB")
+    parser.add_argument("--train", metavar="GLOB", help="shards that are trained on in any case")
+    parser.add_argument(
+        "--hold-out", metavar="N", type=int, default=800, help="shards held out (800)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the choice (1)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", required=True, help="where to write the lists"
+    )
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -183,11 +210,45 @@ def _sizes(options: argparse.Namespace) -> None:
     _start_tensorflow()
     from yt8m_lib import export, tables
 
-    table = export.sizes(_load(options))
+    params = _load(options)
+    table = export.sizes(params)
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
     else:
         print(tables.as_text(table))
+        counted = table[table["published"]] if table["published"].any() else table[:-1]
+        budget = params.ensembling.budget_bytes
+        sizes = dict(zip(counted["model"], counted["bytes_8bit"], strict=True))
+        print(
+            f"{export.which_fit(sizes, budget)}\nAn RNN's cell has two kernels here that the released "
+            "code fuses: three tables of 1,024 bytes more for an LSTM."
+        )
+
+
+def _import(options: argparse.Namespace) -> None:
+    _start_tensorflow()
+    from yt8m_lib import checkpoints
+
+    params = _load(options)
+    size = checkpoints.export_imported(
+        options.checkpoint,
+        params,
+        options.model,
+        options.output,
+        options.averaged,
+        options.quantize,
+    )
+    print(f"{options.output}: {size:,} bytes; tag videos with: yt8m predict {options.output} ...")
+
+
+def _split(options: argparse.Namespace) -> None:
+    from yt8m_lib import shards
+
+    lists = shards.hold_out(options.glob, options.hold_out, options.seed, options.train)
+    for name, files in zip(("train", "validation"), lists, strict=True):
+        path = shards.write_list(files, options.output, name)
+        print(f"{path}: {len(files)} shards")
+    print("give them to an experiment as data.train and data.validation")
 
 
 def _clean(options: argparse.Namespace) -> None:

@@ -6,6 +6,7 @@ call is as fast as with float32 weights.
 """
 
 import json
+import math
 import os
 import shutil
 import time
@@ -19,10 +20,12 @@ import pandas as pd
 import tensorflow as tf
 
 from yt8m_lib import models, quantization
+from yt8m_lib.ensembling import fit_budget
 from yt8m_lib.params import FEATURES, Params
 from yt8m_lib.quantization import Codes
 
 PAIRS = 20
+GRAPH_BYTES = 500_000  # allowed for a member's part of the graph, on top of its variables
 
 
 class BudgetError(ValueError):
@@ -78,6 +81,7 @@ class Member(tf.Module):
 
     def __init__(self, model: keras.Model, stored: Sequence[np.ndarray | Codes]):
         super().__init__()
+        self.nbytes = quantization.nbytes(stored)  # of its variables, as they are stored
         self.weights = [StoredWeight(w) if isinstance(w, Codes) else PlainWeight(w) for w in stored]
         trainable = {id(v): place for place, v in enumerate(model.variables)}
         order = [trainable[id(v)] for v in model.trainable_variables]
@@ -195,7 +199,11 @@ def save(
     size = bytes_on_disk(beside)
     if budget is not None and size > budget:
         shutil.rmtree(beside)
-        raise BudgetError(f"the exported model takes {size:,} bytes, the budget is {budget:,}")
+        members = {f"member {i + 1}": m.nbytes for i, m in enumerate(tagger.members)}
+        raise BudgetError(
+            f"the exported model takes {size:,} bytes, the budget is {budget:,}: "
+            f"{which_fit(members, budget)}"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     os.replace(beside, folder)
     return size
@@ -209,17 +217,36 @@ def bytes_on_disk(folder: str | Path) -> int:
 def sizes(params: Params) -> pd.DataFrame:
     """Parameters and bytes of every model, nothing trained and nothing large allocated.
 
+    All variables count, batch-norm statistics included, no optimizer state. Keras keeps the two
+    kernels of an RNN cell apart that the released code fuses, so an LSTM of the published size has
+    three more tables of 1,024 bytes.
+
     Returns:
-        A row a model: ``model``, ``family``, ``parameters``, ``bytes_float32``, ``bytes_8bit``; the
-        last row is their sum.
+        A row a model: ``model``, ``family``, ``published``, ``parameters``, ``bytes_float32``,
+        ``bytes_8bit``; the last row is the sum over the published models, or over all where none is.
     """
     rows = []
     for name, model in params.models.items():
         shapes = [shape for _, shape in models.variable_shapes(model, params.data.classes)]
         float32, quantized = quantization.stored_bytes(shapes, params.quantization.more_than)
-        rows.append((name, model.family, sum(int(np.prod(s)) for s in shapes), float32, quantized))
-    columns = ["model", "family", "parameters", "bytes_float32", "bytes_8bit"]
+        count = sum(math.prod(shape) for shape in shapes)
+        rows.append((name, model.family, model.published, count, float32, quantized))
+    columns = ["model", "family", "published", "parameters", "bytes_float32", "bytes_8bit"]
     table = pd.DataFrame(rows, columns=columns)
-    total = table[columns[2:]].sum()
-    table.loc[len(table)] = ["together", "", *total]
+    counted = table[table["published"]] if table["published"].any() else table
+    words = "published ones together" if table["published"].any() else "together"
+    table.loc[len(table)] = [words, "", False, *counted[columns[3:]].sum()]
     return table
+
+
+def which_fit(sizes: Mapping[str, int], budget: int) -> str:
+    """Words on whether some members fit a budget together, and which first ones do."""
+    total, allowance = sum(sizes.values()), GRAPH_BYTES
+    needed = {name: size + allowance for name, size in sizes.items()}
+    if sum(needed.values()) <= budget:
+        return f"together {total:,} bytes: within the budget of {budget:,}"
+    taken = fit_budget(needed, budget)
+    return (
+        f"together {total:,} bytes: over the budget of {budget:,}; these fit: {', '.join(taken)} "
+        f"({sum(sizes[name] for name in taken):,} bytes)"
+    )

@@ -33,7 +33,8 @@ class OwnKernelManager(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """The kernel of the running interpreter."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="yt8m", language="python")
+        curve = {"supported_encryption": ["curve"]}
+        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=curve)
 
 
 def run(
@@ -155,9 +156,13 @@ def _pass_on_output() -> None:
     logger.propagate = False
     logger.setLevel(logging.INFO)
     handler = logging.StreamHandler(sys.stdout)
-    handler.terminator = ""  # what is passed on ends its lines itself
-    handler.addFilter(lambda record: record.getMessage().startswith("["))
+    handler.addFilter(_is_progress)
     logger.addHandler(handler)
+
+
+def _is_progress(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().strip(), ()  # lines come with and without end
+    return record.msg.startswith("[")
 
 
 def _log_notebook(experiment: Experiment, phase: str, output: Path, started: float) -> None:

@@ -1,9 +1,10 @@
 """YouTube-8M TFRecord files themselves: their schema, written whole and inspected strictly.
 
 Frame level (sec. 1 of the published system): ``SequenceExample``, context ``id`` (bytes) and
-``labels`` (int64 list), feature lists ``rgb`` and ``audio`` of one bytes value a second. Video level:
-``Example`` with ``id``, ``labels`` and the floats ``mean_rgb`` and ``mean_audio``. Soft targets are
-sidecar shards of ours: ``Example`` with ``id``, ``classes`` (uint16) and ``confidences`` (float16).
+``labels`` (int64 list), feature lists ``rgb`` and ``audio`` of one bytes value a second. Video
+level: ``Example`` with ``id``, ``labels`` and the floats ``mean_rgb`` and ``mean_audio``. Soft
+targets are sidecar shards of ours: ``Example`` with ``id``, ``classes`` (uint16) and
+``confidences`` (float16).
 """
 
 import contextlib

@@ -47,7 +47,7 @@ __all__ = [
 ]
 
 _INTERLEAVED = 8  # shards that a shuffled epoch reads from at a time
-_BLOCK = 1024  # records shuffled at a time: 260 MB of 225-frame videos
+_BUFFER = 1024  # serialised records to shuffle among: 260 MB of 225-frame videos
 _EXPANDED = 16  # means expanded at a time: their frames stay in the processor's cache
 
 
@@ -104,7 +104,7 @@ class Records:
         Args:
             size: videos a batch.
             seed: of this epoch's order; None keeps the order of the files. Cached videos are
-                shuffled as a whole, others by interleaving shuffled shards and shuffling blocks.
+                shuffled as a whole, others by interleaving shuffled shards and through a buffer.
             skip: batches to leave out at the start; the others are what they would have been.
             drop_remainder: leave out a last batch of fewer videos.
 
@@ -162,17 +162,22 @@ def _serialized(
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
     )
-    if seed is None:
-        return pairs
+    return pairs if seed is None else _shuffled(pairs, seed)
 
-    def shuffled(block: tf.Tensor, pair: tuple[tf.Tensor, tf.Tensor]) -> tuple:
-        # Stateless, so that neither the global seed nor what ran before changes the order.
-        count = tf.shape(pair[0])[0]
-        key = tf.constant(seed, tf.int64) + tf.constant([0, 2**32], tf.int64) * block
-        order = tf.random.experimental.stateless_shuffle(tf.range(count), key)
-        return tuple(tf.gather(part, order) for part in pair)
 
-    return pairs.batch(_BLOCK).enumerate().map(shuffled).unbatch()
+def _shuffled(dataset: tf.data.Dataset, seed: tuple[int, int]) -> tf.data.Dataset:
+    """Shuffle through a buffer, in an order that ``seed`` alone decides.
+
+    ``shuffle`` mixes its seed with the global one, which whoever trains may have set. The inner
+    function is traced as a graph of its own, so what it sets as global seed stays inside.
+    """
+    number = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
+
+    def inside(_: tf.Tensor) -> tf.data.Dataset:
+        tf.random.set_seed(0)
+        return dataset.shuffle(_BUFFER, seed=number, reshuffle_each_iteration=False)
+
+    return tf.data.Dataset.from_tensors(0).flat_map(inside)
 
 
 def _alone(file: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:

@@ -64,7 +64,9 @@ class InMemory:
         with tf.device("/cpu:0"):
             records = tf.data.TFRecordDataset(list(sidecars)).batch(1024).map(parse_soft_targets)
             parts = list(records)
-            ids, classes, confidences = (tf.concat(column, axis=0) for column in zip(*parts))
+            ids, classes, confidences = (
+                tf.concat(column, axis=0) for column in zip(*parts, strict=True)
+            )
         _check_same_videos(self._videos["id"].numpy(), ids.numpy(), sidecars)
         return {"classes": classes, "confidences": confidences}
 

@@ -8,6 +8,7 @@ import glob
 import hashlib
 import json
 import os
+import random
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -28,13 +29,19 @@ def find(pattern: str, exclude: Collection[str] = ()) -> list[str]:
     """The shards that match a glob, sorted.
 
     Args:
-        pattern: a glob, local or ``gs://``; relative patterns start at the working directory.
+        pattern: a glob, local or ``gs://``; relative patterns start at the working directory. A
+            name that ends in ``.txt`` is a list of shards instead, one a line.
         exclude: file names (not paths) to leave out.
 
     Raises:
         DataError: when no shard is left.
     """
-    found = _gfile().glob(pattern) if _is_remote(pattern) else glob.glob(pattern, recursive=True)
+    if pattern.endswith(".txt"):
+        found = open_file(pattern).read().decode().split()
+    elif _is_remote(pattern):
+        found = _gfile().glob(pattern)
+    else:
+        found = glob.glob(pattern, recursive=True)
     files = sorted(file for file in found if base_name(file) not in exclude)
     if not files:
         why = "every match is excluded" if found else "nothing matches it"
@@ -66,6 +73,39 @@ def split(files: Sequence[str], train_share: float, seed: int) -> tuple[list[str
     chosen = min(max(chosen, 1), len(files) - 1)
     train = set(ordered[:chosen])
     return [f for f in files if f in train], [f for f in files if f not in train]
+
+
+def hold_out(
+    pattern: str, count: int, seed: int, train: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Choose shards to hold out at random (sec. 1: 800 of the validation files); moves nothing.
+
+    Args:
+        pattern: a glob of the shards to choose from.
+        count: how many to hold out.
+        seed: of the choice.
+        train: a glob of shards that are trained on in any case.
+
+    Returns:
+        The shards to train on (``train``'s and the rest of ``pattern``'s), and those held out.
+
+    Raises:
+        DataError: when there are no more shards than are to be held out.
+    """
+    files = find(pattern)
+    if not 0 < count < len(files):
+        raise DataError(f"cannot hold out {count} of the {len(files)} shards at {pattern!r}")
+    chosen = set(random.Random(seed).sample(files, count))
+    rest = [file for file in files if file not in chosen]
+    return sorted([*(find(train) if train else []), *rest]), sorted(chosen)
+
+
+def write_list(files: Sequence[str], folder: str | Path, name: str) -> Path:
+    """Write a list of shards, one a line, that ``find`` reads; returns its path."""
+    path = Path(folder) / f"{name}.txt"
+    absolute = (file if _is_remote(file) else str(Path(file).resolve()) for file in files)
+    write_beside(path, "".join(f"{file}\n" for file in absolute))
+    return path
 
 
 def shards(params: Params) -> tuple[list[str], list[str]]:

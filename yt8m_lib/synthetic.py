@@ -1,10 +1,10 @@
 """Stand-in data: videos that look to a model and a metric much like YouTube-8M's.
 
 Calibrated on measured facts of the real data alone ("Known of the real data", sec. 12 of the
-published system, from 57,975 video-level records), never on a finding of the paper. A video has an
-*anchor* class, the classes above it in a hierarchy, and others of its vertical; its mean is a noisy
-sum of its classes' prototypes, each class showing in one of several modes, so that what is linear in
-the mean is learnable and what is not is left to better models. Frames scatter around the mean as in
+published system), never on a finding of the paper. A video has an *anchor* class, the classes above
+it in a hierarchy, and others of its family and vertical; its mean is a noisy sum of its classes'
+prototypes, each class showing in one of several modes, so that what is linear in the mean is
+learnable and what is not is left to better models. Frames scatter around the mean as in
 ``within_video``.
 """
 

@@ -14,12 +14,8 @@ from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, Finished, RunLog
 
 
-def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> dict:
-    """Search weights on the selection half, export one SavedModel, measure it on the report half.
-
-    Returns:
-        ``search`` (every trial), ``members`` (name, weight, bytes) and the ``folder`` of the model.
-    """
+def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> None:
+    """Search weights on the selection half, export one SavedModel, measure it on the report half."""
     params = experiment.params
     members = {
         key.split("/", 1)[1]: experiment.find(key)
@@ -28,9 +24,11 @@ def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) 
     }
     answers = {name: Predictions.load(r.file("predictions.npz")) for name, r in members.items()}
     sizes = {name: int(r.metrics["size_bytes"]) for name, r in members.items()}
+    needed = {name: size + export.GRAPH_BYTES for name, size in sizes.items()}
     budget, trials = params.ensembling.budget_bytes, params.ensembling.trials
-    search = ensembling.random_search(answers, sizes, budget, trials, experiment.plan.seed(step))
-    flat_names = ensembling.fit_budget(sizes, budget)
+    run.say(export.which_fit(sizes, budget))
+    search = ensembling.random_search(answers, needed, budget, trials, experiment.plan.seed(step))
+    flat_names = ensembling.fit_budget(needed, budget)
     flat = ensembling.combine(answers, ensembling.flat_weights(flat_names))
     folder = params.folder / "model"
     size = _export(experiment, members, search.weights, folder)
@@ -54,7 +52,6 @@ def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) 
         saved_model_bytes=size,
         inference_seconds=seconds,
     )
-    return {"search": search.trials, "members": table, "folder": folder}
 
 
 def _export(
