@@ -220,8 +220,8 @@ def _sizes(options: argparse.Namespace) -> None:
         budget = params.ensembling.budget_bytes
         sizes = dict(zip(counted["model"], counted["bytes_8bit"], strict=True))
         print(
-            f"{export.which_fit(sizes, budget)}\nAn RNN's cell has two kernels here that the released "
-            "code fuses: three tables of 1,024 bytes more for an LSTM."
+            f"{export.which_fit(sizes, budget)}\nAn RNN's cell has two kernels here that the "
+            "released code fuses: three tables of 1,024 bytes more for an LSTM."
         )
 
 

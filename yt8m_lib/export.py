@@ -223,7 +223,7 @@ def sizes(params: Params) -> pd.DataFrame:
 
     Returns:
         A row a model: ``model``, ``family``, ``published``, ``parameters``, ``bytes_float32``,
-        ``bytes_8bit``; the last row is the sum over the published models, or over all where none is.
+        ``bytes_8bit``; the last row is the sum over the published models, or over all of them.
     """
     rows = []
     for name, model in params.models.items():
@@ -245,8 +245,9 @@ def which_fit(sizes: Mapping[str, int], budget: int) -> str:
     needed = {name: size + allowance for name, size in sizes.items()}
     if sum(needed.values()) <= budget:
         return f"together {total:,} bytes: within the budget of {budget:,}"
+    over = f"together {total:,} bytes: over the budget of {budget:,}"
+    if min(needed.values()) > budget:
+        return f"{over}; no member fits alone"
     taken = fit_budget(needed, budget)
-    return (
-        f"together {total:,} bytes: over the budget of {budget:,}; these fit: {', '.join(taken)} "
-        f"({sum(sizes[name] for name in taken):,} bytes)"
-    )
+    kept = sum(sizes[name] for name in taken)
+    return f"{over}; these fit: {', '.join(taken)} ({kept:,} bytes)"

@@ -22,18 +22,18 @@ from yt8m_lib.shards import DataError
 
 
 class FrameVideo(NamedTuple):
-    """A frame-level record: ``frames`` is uint8 [T, 1152], rgb then audio."""
+    """A frame-level record: ``frames`` is uint8 [T, 1152], rgb then audio; labels may be None."""
 
     id: bytes
-    labels: Sequence[int]
+    labels: Sequence[int] | None
     frames: np.ndarray
 
 
 class MeanVideo(NamedTuple):
-    """A video-level record: ``mean`` is float32 [1152], rgb then audio, dequantised."""
+    """A video-level record: ``mean`` is float32 [1152], dequantised; labels may be None."""
 
     id: bytes
-    labels: Sequence[int]
+    labels: Sequence[int] | None
     mean: np.ndarray
 
 
@@ -147,7 +147,7 @@ def _write(path: str | Path, records: Iterable[bytes]) -> int:
     return count
 
 
-def _frame_record(id: bytes, labels: Sequence[int], frames: np.ndarray) -> bytes:
+def _frame_record(id: bytes, labels: Sequence[int] | None, frames: np.ndarray) -> bytes:
     video = tf.train.SequenceExample(context=_example(id=id, labels=labels).features)
     for name, columns in {"rgb": frames[:, :RGB], "audio": frames[:, RGB:]}.items():
         steps = video.feature_lists.feature_list[name].feature
@@ -156,14 +156,16 @@ def _frame_record(id: bytes, labels: Sequence[int], frames: np.ndarray) -> bytes
     return video.SerializeToString(deterministic=True)
 
 
-def _video_record(id: bytes, labels: Sequence[int], mean: np.ndarray) -> bytes:
+def _video_record(id: bytes, labels: Sequence[int] | None, mean: np.ndarray) -> bytes:
     video = _example(id=id, labels=labels, mean_rgb=mean[:RGB], mean_audio=mean[RGB:])
     return video.SerializeToString(deterministic=True)
 
 
 def _example(**features: Any) -> tf.train.Example:
     return tf.train.Example(
-        features=tf.train.Features(feature={k: _feature(v) for k, v in features.items()})
+        features=tf.train.Features(
+            feature={k: _feature(v) for k, v in features.items() if v is not None}
+        )
     )
 
 

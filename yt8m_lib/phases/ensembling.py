@@ -15,7 +15,7 @@ from yt8m_lib.tracking import Experiment, Finished, RunLog
 
 
 def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> None:
-    """Search weights on the selection half, export one SavedModel, measure it on the report half."""
+    """Search weights on the selection half, export one SavedModel, measure it on the other half."""
     params = experiment.params
     members = {
         key.split("/", 1)[1]: experiment.find(key)
