@@ -5,10 +5,10 @@ BIN := .venv/bin
 DATA_FLAG := $(if $(DATA),--set data.files='$(DATA)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lab ui clean
+.PHONY: help setup run test full-size lab ui clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv and install everything pinned in requirements.txt
 
@@ -26,6 +26,9 @@ test: setup ## lint, then every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest
+
+full-size: setup ## train one step of every published model, build and run the 1 GB graph
+	$(BIN)/python tests/full_size.py
 
 lab: setup ## explore the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
