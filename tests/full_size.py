@@ -1,7 +1,7 @@
 """The published sizes for real: ``make full-size``. Minutes and gigabytes, so not in ``make test``.
 
-Every published configuration trains one step and predicts one batch of 16 videos of 300 frames over
-3,862 classes, and a subset that fits the budget, with random weights, becomes one SavedModel that is
+Every published configuration trains one step and predicts one batch of 16 videos of 300 frames and
+3,862 classes; a subset that fits the budget, with random weights, becomes one SavedModel that is
 loaded and run in a fresh process. Each has a process of its own, so its peak memory is its own.
 The tables go to ``results/reference/full_size/``.
 """

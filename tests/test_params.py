@@ -50,7 +50,7 @@ def test_paper_has_the_published_settings():
         ("training.frames=0", ["training.frames", "greater than 0"]),
         ("data={train: a*, files: b*}", ["data", "not both"]),
         ("distillation.teachers=9", ["has 4 teachers", "asks for 9"]),
-        ("distillation.students.X={model: GRU-lo, taught_by: rnn}", ["did you mean 'GRU-low'"]),
+        ("distillation.students.X={model: GRU-mi, taught_by: rnn}", ["did you mean 'GRU-mid'"]),
         ("no-equals-sign", ["KEY=VALUE"]),
         ("seed.deeper=1", ["'seed' is a value"]),
     ],

@@ -1,8 +1,9 @@
 import pytest
 
-from yt8m_lib import params, plan
+from yt8m_lib import params, sources
 from yt8m_lib.params import PHASES
-from yt8m_lib.plan import Plan, code_digests, what_changed
+from yt8m_lib.plan import Plan, what_changed
+from yt8m_lib.sources import code_digests
 
 
 def make_plan(*overrides: str, digest: str = "digest", name: str = "demo") -> Plan:
@@ -58,7 +59,7 @@ def test_averaged_teachers_are_the_ones_combined():
 
 def test_a_phase_refuses_a_model_that_it_does_not_have():
     made = make_plan()
-    assert [s.name for s in made.of("teachers", ["GRU-low"])] == ["GRU-low"]
+    assert [s.name for s in made.of("teachers", ["GRU-mid"])] == ["GRU-mid"]
     with pytest.raises(ValueError, match="averaging has no NetVLAD-high"):
         made.of("averaging", ["NetVLAD-high"])
 
@@ -72,7 +73,7 @@ def test_code_digests_follow_imports_but_not_comments(tmp_path, monkeypatch):
     notebook = tmp_path / "teachers.ipynb"
     cell = '{"cell_type": "code", "source": ["%magic\\n", "from yt8m_lib import steps"]}'
     notebook.write_text(f'{{"cells": [{cell}]}}')
-    monkeypatch.setattr(plan, "ROOT", tmp_path)
+    monkeypatch.setattr(sources, "ROOT", tmp_path)
     first = code_digests.__wrapped__(notebook)
     assert set(first) == {"teachers.ipynb", "steps.py", "metrics.py"}
     (library / "metrics.py").write_text("# why\nX = 1\n")

@@ -6,9 +6,10 @@ import textwrap
 import pandas as pd
 import pytest
 
-from yt8m_lib import params, tracking
+from yt8m_lib import locks, params, tracking
+from yt8m_lib.locks import LockedError
 from yt8m_lib.params import ROOT
-from yt8m_lib.tracking import Experiment, LockedError, MissingRunError
+from yt8m_lib.tracking import Experiment, MissingRunError
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +94,14 @@ def test_forgetting_an_experiment_lets_it_start_afresh(settings):
 
 HOLDER = """
 import sys, time
-from yt8m_lib import params, tracking
+from yt8m_lib import locks, params, tracking
 loaded = params.load("params/smoke.yaml", sys.argv[2:])
 if sys.argv[1] == "driver":
-    with tracking.lock(loaded, wait=False):
+    with locks.lock(loaded, wait=False):
         print("held", flush=True)
         time.sleep(60)
 else:
-    tracking._hold(loaded, "kernel.lock", tracking.fcntl.LOCK_SH)
+    locks.hold(loaded, "kernel.lock", locks.fcntl.LOCK_SH)
     print("held", flush=True)
     time.sleep(60)
 """
@@ -114,10 +115,10 @@ def test_one_driver_an_experiment_until_it_and_its_kernels_are_gone(settings, re
     try:
         assert holder.stdout.readline() == "held\n"
         words = f"process {holder.pid}" if kind == "driver" else "kernel"
-        with pytest.raises(LockedError, match=words), tracking.lock(settings, wait=False):
+        with pytest.raises(LockedError, match=words), locks.lock(settings, wait=False):
             pass
     finally:
         holder.kill()
         holder.wait()
-    with tracking.lock(settings, wait=False):
+    with locks.lock(settings, wait=False):
         assert str(os.getpid()) in (settings.folder / "lock").read_text()

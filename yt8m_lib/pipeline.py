@@ -14,8 +14,8 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
+from yt8m_lib import locks, shards, tracking
 from yt8m_lib import params as params_module
-from yt8m_lib import shards, tracking
 from yt8m_lib.params import PHASES, ROOT, Params
 from yt8m_lib.tracking import Experiment
 
@@ -64,7 +64,7 @@ def run(
     params = params_module.load(params_file, overrides)
     params_module.check_data(params)
     phases = [p for p in PHASES if p in only] or list(PHASES[PHASES.index(first or PHASES[0]) :])
-    with tracking.lock(params, wait=True, say=say):
+    with locks.lock(params, wait=True, say=say):
         tracking.connect(params)
         if params.synthetic:
             synthesize(params, params_file, overrides)

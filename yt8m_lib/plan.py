@@ -4,21 +4,14 @@ A step is one MLflow run: a phase and a name in it. Its fingerprint covers its s
 parents' fingerprints, the data, and the code it uses: a finished run with the same one is reused.
 """
 
-import ast
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from yt8m_lib import shards
 from yt8m_lib.params import FAMILIES, ROOT, Params, Phase
-
-# Modules that carry, draw or print results without changing them: no reason to train again.
-CARRIERS = {"plan", "tracking", "pipeline", "cli", "devices", "overview"}
-DISPLAYS = {"figures", "tables"}  # what the report makes, and other notebooks only show
+from yt8m_lib.sources import code_digests, digest_of
 
 
 @dataclass(frozen=True)
@@ -80,15 +73,17 @@ class Plan:
     @cached_property
     def pipeline(self) -> str:
         """The experiment's identity: ties the runs of one configuration on one data set."""
-        return _hash([self.params.model_dump(mode="json", exclude={"results"}), self.data_digest])
+        return digest_of(
+            [self.params.model_dump(mode="json", exclude={"results"}), self.data_digest]
+        )
 
     def seed(self, step: Step) -> int:
         """The step's own seed, so that a result does not depend on what ran before it."""
-        return int(_hash([self.params.seed, step.key]), 16) % 2**31
+        return int(digest_of([self.params.seed, step.key]), 16) % 2**31
 
     def fingerprint(self, key: str) -> str:
         """Hash of all that the step's result depends on."""
-        return _hash(self.ingredients(key))
+        return digest_of(self.ingredients(key))
 
     def ingredients(self, key: str) -> dict[str, Any]:
         """All that the step's result depends on, in a form that can be compared."""
@@ -132,11 +127,6 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def _hash(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 # --- The steps of each phase ---
@@ -273,60 +263,3 @@ def _ensembling(params: Params) -> Iterator[Step]:
         parents = ("data/data", *baselines, *(f"quantization/{name}" for name in students))
         settings = _reading(params) | params.ensembling.model_dump(mode="json")
         yield Step("ensembling", "ensemble", settings, parents)
-
-
-# --- The code a phase uses ---
-
-
-@cache
-def code_digests(notebook: Path) -> dict[str, str]:
-    """A hash of the notebook's working code and of each library module that it reaches.
-
-    Comments count for nothing, and neither do cells behind the one that works off ``todo()``:
-    what they show changes no result.
-    """
-    sources = _working_cells(notebook)
-    own = {notebook.name: _hash([ast.dump(ast.parse(source)) for source in sources])}
-    reached = {name for source in sources for name in _imports(source)}
-    return own | module_digests(
-        reached, CARRIERS | (set() if notebook.stem == "report" else DISPLAYS)
-    )
-
-
-def module_digests(modules: set[str], skipped: set[str]) -> dict[str, str]:
-    """A hash of each library module reached from these, comments left out."""
-    digests: dict[str, str] = {}
-    waiting = modules - skipped
-    while waiting:
-        name = waiting.pop()
-        source = _module_file(name).read_text()
-        digests[f"{name}.py"] = _hash(ast.dump(ast.parse(source)))
-        waiting |= {n for n in _imports(source) if f"{n}.py" not in digests} - skipped
-    return digests
-
-
-def _working_cells(notebook: Path) -> list[str]:
-    cells = json.loads(notebook.read_text())["cells"] if notebook.exists() else []
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    working = [place for place, source in enumerate(code) if ".todo()" in source]
-    lines = [source.splitlines() for source in code[: max(working, default=len(code)) + 1]]
-    return ["\n".join(line for line in cell if line[:1] not in ("%", "!")) for cell in lines]
-
-
-def _imports(source: str) -> Iterator[str]:
-    """Names of the library's modules that a piece of code imports, such as ``models.frames``."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yt8m_lib"):
-            inside = node.module.removeprefix("yt8m_lib").lstrip(".")
-            names = [f"{inside}.{alias.name}".lstrip(".") for alias in node.names] + [inside]
-        elif isinstance(node, ast.Import):
-            names = [alias.name.removeprefix("yt8m_lib.") for alias in node.names]
-            names = [n for n in names if f"yt8m_lib.{n}" in {a.name for a in node.names}]
-        else:
-            continue
-        yield from (name for name in names if name and _module_file(name).is_file())
-
-
-def _module_file(name: str) -> Path:
-    path = ROOT / "yt8m_lib" / name.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")

@@ -27,7 +27,7 @@ os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over the runs made here
 import mlflow
 from mlflow.entities import Metric, Param, Run, RunTag
 
-from yt8m_lib import devices
+from yt8m_lib import devices, locks
 from yt8m_lib import params as params_module
 from yt8m_lib.params import ROOT, Params
 from yt8m_lib.plan import Plan, Step, flatten, what_changed
@@ -37,10 +37,6 @@ DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its ke
 
 class MissingRunError(LookupError):
     """A step's result is asked for before it exists; the message says which phase makes it."""
-
-
-class LockedError(RuntimeError):
-    """Another process is working in the experiment's folder; the message names it."""
 
 
 class Finished:
@@ -284,7 +280,7 @@ def start(phase: str, params_file: str, overrides: str = "", models: str = "") -
     params_module.check_data(params)
     devices.prepare()
     if os.environ.get(DRIVER):
-        _hold(params, "kernel.lock", fcntl.LOCK_SH)
+        locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
     return Experiment(params, phase, models.replace(",", " ").split())
 
 
@@ -305,7 +301,7 @@ def _create(client: mlflow.MlflowClient, params: Params) -> str:
 
 def forget(params: Params) -> None:
     """Delete all that an experiment left: its runs, artifacts, data and tables."""
-    with lock(params, wait=False):
+    with locks.lock(params, wait=False):
         client = mlflow.MlflowClient(tracking_uri=connect(params))
         found = client.get_experiment_by_name(params.experiment)
         if found:  # MLflow keeps a deleted experiment's name taken
@@ -329,68 +325,11 @@ def code_version() -> str:
         return "unknown"
 
 
-# --- Locks: one driver an experiment, and no driver while an orphaned kernel still works ---
-
-_held: dict[str, Any] = {}  # open files; closing one gives its lock back
-
-
-def _hold(params: Params, name: str, kind: int) -> None:
-    params.folder.mkdir(parents=True, exist_ok=True)
-    path = params.folder / name
-    file = open(path, "a+")  # noqa: SIM115 - held until the process ends
-    fcntl.flock(file, kind | fcntl.LOCK_NB)
-    if kind == fcntl.LOCK_EX:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()} since {time.ctime()}")
-        file.flush()
-    _held[str(path)] = file
-
-
-@contextmanager
-def lock(params: Params, wait: bool, say: Callable[[str], None] = print) -> Iterator[None]:
-    """Hold the experiment's folder; two drivers, or a driver and an orphan, never share it.
-
-    Raises:
-        LockedError: when it is held by somebody else and ``wait`` is False.
-    """
-    names = ("lock", "kernel.lock")
-    try:
-        for name in names:
-            _acquire(params, name, wait, say)
-        _release(params, "kernel.lock")  # kernels of this driver share it from here on
-        yield
-    finally:
-        for name in names:
-            _release(params, name)
-
-
-def _acquire(params: Params, name: str, wait: bool, say: Callable[[str], None]) -> None:
-    told = False
-    while True:
-        try:
-            return _hold(params, name, fcntl.LOCK_EX)
-        except BlockingIOError:
-            holder = (params.folder / name).read_text() or "a notebook's kernel"
-            message = f"{params.folder} is in use by {holder}"
-            if not wait:
-                raise LockedError(f"{message}; wait for it to end, or end it") from None
-        if not told:
-            say(f"{message}; waiting for it to end (Ctrl-C gives up)")
-            told = True
-        time.sleep(0.5)
-
-
-def _release(params: Params, name: str) -> None:
-    file = _held.pop(str(params.folder / name), None)
-    if file:
-        file.close()
-
-
 @contextmanager
 def _working(params: Params) -> Iterator[None]:
     """What a run holds while it works: nothing more under a driver, else the lock itself."""
     if os.environ.get(DRIVER):
         yield
     else:
-        with lock(params, wait=False):
+        with locks.lock(params, wait=False):
             yield
