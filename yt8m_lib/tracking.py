@@ -89,17 +89,15 @@ class RunLog:
             self.run_id, metrics=[Metric(k, float(v), now, 0) for k, v in values.items()]
         )
 
-    def history(self, epochs: list[dict[str, float]], prefix: str = "") -> None:
-        """Log a training's metrics by epoch, and keep them as a table too."""
+    def epoch(self, row: dict[str, float], prefix: str = "") -> None:
+        """Log an epoch's figures, for a curve that grows while training goes on."""
         now = int(time.time() * 1000)
         metrics = [
             Metric(prefix + key, value, now, int(row["epoch"]))
-            for row in epochs
             for key, value in row.items()
             if key != "epoch"
         ]
         self._client.log_batch(self.run_id, metrics=metrics)
-        self.table(f"{prefix}history", pd.DataFrame(epochs))
 
     def tags(self, **values: str) -> None:
         """Set tags."""

@@ -106,6 +106,8 @@ class Trainer:
         rate_divisor: by which the rate is divided (5 in averaging).
         checkpoints: folder for resuming a killed training; None keeps nothing.
         say: receives a line of progress now and then.
+        on_epoch: receives each epoch's figures when it ends; a resumed training gives those of
+            the epochs before it again.
     """
 
     def __init__(
@@ -119,9 +121,11 @@ class Trainer:
         rate_divisor: float = 1.0,
         checkpoints: Path | None = None,
         say: Callable[[str], None] = print,
+        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     ):
         self.model, self.spec, self.settings = model, spec, settings
         self.seed, self.label_weight, self.shadow, self.say = seed, label_weight, shadow, say
+        self.on_epoch = on_epoch
         schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
         self.optimizer = make_optimizer(schedule, settings.clip_norm)
         self.optimizer.build(model.trainable_variables)
@@ -189,14 +193,14 @@ class Trainer:
         )
 
     def _end_epoch(self, seconds: float, steps: int) -> None:
-        self.history.append(
-            {
-                "epoch": int(self.epoch) + 1,
-                "loss": float(self.loss_sum) / int(self.epoch_step),
-                "rate": float(self.optimizer.learning_rate),
-                "videos_per_second": steps * self.spec.batch / max(seconds, 1e-9),
-            }
-        )
+        row = {
+            "epoch": int(self.epoch) + 1,
+            "loss": float(self.loss_sum) / int(self.epoch_step),
+            "rate": float(self.optimizer.learning_rate),
+            "videos_per_second": steps * self.spec.batch / max(seconds, 1e-9),
+        }
+        self.history.append(row)
+        self.on_epoch(row)
         self.epoch.assign_add(1)
         self.epoch_step.assign(0)
         self.loss_sum.assign(0.0)
@@ -229,4 +233,6 @@ class Trainer:
         ).assert_existing_objects_matched()
         # The history may be one save ahead of the checkpoint: keep what the checkpoint knows.
         self.history = json.loads(self._history_file.read_text())[: int(self.epoch)]
+        for row in self.history:
+            self.on_epoch(row)
         self.say(f"going on from epoch {int(self.epoch) + 1}, step {int(self.epoch_step)}")

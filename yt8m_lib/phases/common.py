@@ -1,6 +1,7 @@
 """What the phases share: reading videos, making models, training them, logging what came out."""
 
 import keras
+import pandas as pd
 
 from yt8m_lib import inference, metrics, models, records
 from yt8m_lib.averaging import Shadow
@@ -40,6 +41,7 @@ def make_trainer(
     model: keras.Model,
     name: str,
     checkpoints: str,
+    prefix: str = "",
     **more: object,
 ) -> Trainer:
     """A trainer with the step's seed and lambda that keeps its checkpoints in the run's scratch."""
@@ -52,6 +54,7 @@ def make_trainer(
         label_weight=step.settings.get("label_weight", 1.0),
         checkpoints=run.scratch / checkpoints,
         say=run.say,
+        on_epoch=lambda row: run.epoch(row, prefix),
         **more,
     )
 
@@ -68,11 +71,18 @@ def follow_with_shadow(
     settings = step.settings["averaging"]
     shadow = Shadow(model, settings["time_constant"])
     trainer = make_trainer(
-        experiment, step, run, model, step.tags["model"], "averaging",
-        shadow=shadow, rate_divisor=settings["rate_divisor"],
-    )  # fmt: skip
+        experiment,
+        step,
+        run,
+        model,
+        step.tags["model"],
+        checkpoints="averaging",
+        prefix="averaging_",
+        shadow=shadow,
+        rate_divisor=settings["rate_divisor"],
+    )
     history = trainer.fit(train, settings["epochs"])
-    run.history(history, prefix="averaging_")
+    run.table("averaging_history", pd.DataFrame(history))
     unaveraged, _ = inference.predict([model], validation, experiment.params)
     run.save("unaveraged.npz", unaveraged.save)
     run.metrics(gap_unaveraged=metrics.gap(report_half(unaveraged)))

@@ -74,7 +74,7 @@ def train_student(
     taught = train.with_soft_targets(records.sidecar_paths(files, teachers.tags["folder"]))
     model = fresh_model(params, name, experiment.plan.seed(step))
     trainer = make_trainer(experiment, step, run, model, name, checkpoints="student")
-    run.history(trainer.fit(taught, params.models[name].epochs))
+    run.table("history", pd.DataFrame(trainer.fit(taught, params.models[name].epochs)))
     run.tags(teachers=teachers.tags["teachers"])
     if params.is_averaged(name):
         follow_with_shadow(experiment, step, run, model, taught, validation)

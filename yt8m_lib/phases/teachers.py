@@ -1,5 +1,7 @@
 """Teachers (sec. 3 and 4): every architecture trained on hard labels."""
 
+import pandas as pd
+
 from yt8m_lib.phases.common import fresh_model, log_model, make_trainer
 from yt8m_lib.plan import Step
 from yt8m_lib.records import Records
@@ -13,5 +15,5 @@ def train(
     params = experiment.params
     model = fresh_model(params, step.name, experiment.plan.seed(step))
     trainer = make_trainer(experiment, step, run, model, step.name, checkpoints="teacher")
-    run.history(trainer.fit(train, params.models[step.name].epochs))
+    run.table("history", pd.DataFrame(trainer.fit(train, params.models[step.name].epochs)))
     log_model(run, model, validation, params)
