@@ -263,7 +263,7 @@ def _inspect(options: argparse.Namespace) -> None:
     _start_tensorflow()
     from yt8m_lib import inspection, shards, tables
 
-    table = inspection.inspect(shards.find(options.glob))
+    table = inspection.inspect(shards.find(options.glob), labels=False)
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
     else:

@@ -6,18 +6,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from yt8m_lib.params import AUDIO, RGB
 from yt8m_lib.record_files import level_of
 
+UNLABELLED = "feature labels missing"
 
-def inspect(files: Sequence[str], vocabulary: int = 3862) -> pd.DataFrame:
+
+def inspect(files: Sequence[str], vocabulary: int = 3862, labels: bool = True) -> pd.DataFrame:
     """Read every record of every shard, checksums included.
 
     Args:
         files: the shards; a bad one does not keep the others from being read.
         vocabulary: labels from 0 to one less are in range.
+        labels: whether a record without the feature is bad; the data set's test files have none.
 
     Returns:
         A row a shard: ``path``, ``level``, ``videos``, ``frames_min``, ``frames_mean``,
@@ -26,16 +29,18 @@ def inspect(files: Sequence[str], vocabulary: int = 3862) -> pd.DataFrame:
         what comes before the damage.
     """
     progress = tqdm(files, desc="inspecting", unit=" shards")
-    return pd.DataFrame([_inspect_shard(file, vocabulary) for file in progress])
+    return pd.DataFrame([_inspect_shard(file, vocabulary, labels) for file in progress])
 
 
-def _inspect_shard(file: str, vocabulary: int) -> dict[str, Any]:
+def _inspect_shard(file: str, vocabulary: int, needs_labels: bool) -> dict[str, Any]:
     levels, frames, labels, wrong = [], [], [], []
     damage = ""
     try:
         for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
             levels.append(level_of(record))
             seconds, classes, problem = _look_at(record, levels[-1], vocabulary)
+            if problem.endswith(UNLABELLED) and not needs_labels:
+                problem = ""
             frames.append(seconds)
             labels.append(len(classes))
             wrong += [problem] if problem else []
@@ -77,6 +82,7 @@ def _look_at(record: bytes, level: str | None, vocabulary: int) -> tuple[int, Se
     problems = _frame_problems if level == "frame" else _mean_problems
     seconds = len(video.feature_lists.feature_list["rgb"].feature) if level == "frame" else 1
     found = [*_context_problems(context, labels, vocabulary), *problems(video)]
+    found += [] if "labels" in context else [UNLABELLED]  # last: it must hide nothing else
     return seconds, labels, f"{_id_of(context)}: {found[0]}" if found else ""
 
 
@@ -88,8 +94,6 @@ def _id_of(context: Any) -> str:
 def _context_problems(context: Any, labels: Iterable[int], vocabulary: int) -> Iterator[str]:
     if _id_of(context) == "(no id)":
         yield "feature id missing"
-    if "labels" not in context:
-        yield "feature labels missing"
     outside = [label for label in labels if not 0 <= label < vocabulary]
     if outside:
         yield f"labels {outside} outside 0..{vocabulary - 1}"

@@ -48,7 +48,7 @@ __all__ = [
 
 _INTERLEAVED = 8  # shards that a shuffled epoch reads from at a time
 _BUFFER = 1024  # serialised records to shuffle among: 260 MB of 225-frame videos
-_EXPANDED = 16  # means expanded at a time: their frames stay in the processor's cache
+_EXPANDED = 384  # frames made around means at a time: they should fit the processor's cache
 
 
 class Records:
@@ -136,7 +136,8 @@ class Records:
         if self.data.level == "frame":
             records = records.batch(size, drop_remainder)
             return records.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-        chunks = records.batch(_EXPANDED).map(parse, tf.data.AUTOTUNE, deterministic=True)
+        chunks = records.batch(max(1, _EXPANDED // self.data.frames))
+        chunks = chunks.map(parse, tf.data.AUTOTUNE, deterministic=True)
         return chunks.rebatch(size, drop_remainder).prefetch(2)
 
 

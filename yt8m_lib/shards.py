@@ -18,7 +18,7 @@ from yt8m_lib.params import ROOT, Params
 
 # A TFRecord is length (8 bytes), CRC of the length (4), data, CRC of the data (4).
 _HEADER, _CRC = 12, 4
-_GENERATOR = ("synthetic.py", "within_video.py", "record_files.py")
+_GENERATOR = ("synthetic.py", "synthetic_labels.py", "within_video.py", "record_files.py")
 
 
 class DataError(ValueError):

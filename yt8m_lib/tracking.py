@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -21,7 +22,9 @@ from typing import Any
 import pandas as pd
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+warnings.filterwarnings("ignore", message="IProgress")  # tqdm's plain bars are fine
 os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over the runs made here
 
 import mlflow
@@ -210,7 +213,7 @@ class Experiment:
             run_id = self._open(step)
             scratch = self.params.folder / "scratch" / self.plan.fingerprint(step.key)
             log = RunLog(self.client, run_id, step, scratch, place)
-            log.say(self.reason(step))
+            log.say(f"starting ({self.reason(step)})")
             started = time.monotonic()
             try:
                 yield log
