@@ -10,8 +10,8 @@ from yt8m_lib.cli import main
 from yt8m_lib.params import ROOT
 from yt8m_lib.records import FrameVideo, write_frame_records
 
-# Parameters, bytes in float32, bytes with 8-bit codes, of the released code. Its LSTM cells have one
-# kernel where Keras has two: three tables of 1,024 bytes less than ours.
+# Parameters, bytes in float32, bytes with 8-bit codes, of the released code. Its LSTM cells have
+# one kernel where Keras has two: three tables of 1,024 bytes less than ours.
 PUBLISHED = {
     "NetVLAD1": (321_541_224, 1_286_164_896, 321_750_004),
     "NetVLAD2": (242_731_144, 970_924_576, 242_913_716),

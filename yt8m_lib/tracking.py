@@ -12,22 +12,14 @@ import shlex
 import shutil
 import subprocess
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
-warnings.filterwarnings("ignore", message="IProgress")  # tqdm's plain bars are fine
-os.environ.pop("MLFLOW_RUN_ID", None)  # it would win over the runs made here
-
 import mlflow
+import pandas as pd
 from mlflow.entities import Metric, Param, Run, RunTag
 
 from yt8m_lib import devices, locks
