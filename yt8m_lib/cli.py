@@ -127,7 +127,7 @@ def _add_run(commands: Any) -> None:
     )
     which.add_argument("--from", metavar="PHASE", choices=PHASES, dest="first", help="begin there")
     parser.add_argument(
-        "--models", metavar="NAME", nargs="+", default=[], help="these models alone"
+        "--models", metavar="NAME", nargs="+", default=[], help="with --only: these models alone"
     )
     parser.add_argument("--force", action="store_true", help="run again what is finished")
 
@@ -159,6 +159,8 @@ def _add_split(commands: Any) -> None:
 def _run(options: argparse.Namespace) -> None:
     from yt8m_lib import pipeline
 
+    if options.models and not options.only:
+        raise ParamsError("--models narrows one phase down: name it with --only")
     only = [options.only] if options.only else []
     params = pipeline.run(
         options.params,

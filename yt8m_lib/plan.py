@@ -85,12 +85,9 @@ class Plan:
         """Hash of all that the step's result depends on."""
         return digest_of(self.ingredients(key))
 
+    @cache  # noqa: B019 - a plan lives as long as its process
     def ingredients(self, key: str) -> dict[str, Any]:
         """All that the step's result depends on, in a form that can be compared."""
-        return self._ingredients(key)
-
-    @cache  # noqa: B019 - a plan lives as long as its process
-    def _ingredients(self, key: str) -> dict[str, Any]:
         step = self.steps[key]
         return {
             "parameters": step.settings | {"seed": self.params.seed},
