@@ -294,7 +294,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Param
     Raises:
         ParamsError: naming the file, key, value and remedy.
     """
-    path = _find(path)
+    path = find_file(path)
     try:
         raw = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
@@ -333,7 +333,12 @@ def check_data(params: Params) -> None:
             raise ParamsError(f"{key}: no file matches {value!r} (seen from {ROOT})")
 
 
-def _find(path: str | Path) -> Path:
+def find_file(path: str | Path) -> Path:
+    """The absolute path of a parameter file, seen from the working directory or the project.
+
+    Raises:
+        ParamsError: when it is at neither place, with the nearest name.
+    """
     for candidate in (Path(path), ROOT / path):
         if candidate.is_file():
             return candidate.resolve()

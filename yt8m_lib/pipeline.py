@@ -75,13 +75,18 @@ def run(
         if force:
             experiment.supersede(phases)
         arguments = {
-            "params_file": str(params_file),
+            "params_file": _from_root(params_module.find_file(params_file)),
             "overrides": shlex.join(overrides),
             "models": " ".join(models),
         }
         for phase in phases:
             _phase(params, phase, models, arguments, say)
     return params
+
+
+def _from_root(path: Path) -> str:
+    """How notebooks, which run in the project's root, name a file."""
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def synthesize(params: Params, params_file: str, overrides: Sequence[str]) -> None:

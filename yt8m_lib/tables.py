@@ -38,7 +38,7 @@ AVERAGING: dict[str, Finding] = {
 }  # fmt: skip
 QUANTIZATION: dict[str, Finding] = {
     "linear": ("negligible change", "none", 0.0005),
-    "quantile": ("worse than linear", "loss", 0.0005),
+    "quantile": ("does not work well", "loss", 0.0005),
 }
 DISTILLATION: dict[str, Finding] = {
     "1": ("+0.001 to +0.013", "gain", 0.0005),
