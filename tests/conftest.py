@@ -3,10 +3,11 @@
 import os
 from pathlib import Path
 
+import matplotlib
 import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("MPLBACKEND", "Agg")
+matplotlib.use("Agg")  # here alone: a variable would reach the notebooks, and blank their figures
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -12,7 +12,7 @@ import pandas as pd
 import papermill
 import pytest
 
-from yt8m_lib import params, tables
+from yt8m_lib import params, pipeline, tables
 from yt8m_lib.cli import main
 from yt8m_lib.params import FAMILIES, PHASES, ROOT
 from yt8m_lib.pipeline import OwnKernelManager, PhaseError
@@ -141,9 +141,8 @@ def test_killed_with_its_whole_group_it_ends_in_the_same_tables(smoke, tmp_path)
             assert resumed[name].metrics[metric] == unbroken[name].metrics[metric]
 
 
-def test_a_failing_notebook_is_one_clear_error(tmp_path, monkeypatch):
-    from yt8m_lib import pipeline
-
+def test_a_failing_notebook_is_one_clear_error(smoke, tmp_path):
+    shutil.copytree(smoke[0].folder / "data", tmp_path / "smoke" / "data")
     with pytest.raises(PhaseError, match=r"teachers.ipynb, cell .*MissingRunError"):
         pipeline.run(
             "params/smoke.yaml", [f"results={tmp_path}"], only=["teachers"], models=["GRU-mid"]
