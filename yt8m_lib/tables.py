@@ -146,7 +146,7 @@ def ensemble(experiment: Experiment) -> pd.DataFrame:
         }
         for m in members.itertuples()
     ]
-    # Of the variables; on disk (``saved_model_bytes``) a random fingerprint varies by a byte or two.
+    # Of the variables: on disk (``saved_model_bytes``) a random fingerprint varies by a byte.
     all_bytes, used_bytes = int(run.metrics["flat_bytes"]), int(run.metrics["size_bytes"])
     rows += [
         {"model": "ensemble (flat)", "weight": 1.0, "bytes": all_bytes, "gap": metrics.gap(flat)}
