@@ -1,8 +1,9 @@
 PYTHON ?= python3
 PARAMS ?= params/demo.yaml
 DATA ?=
+SET ?=
 BIN := .venv/bin
-DATA_FLAG := $(if $(DATA),--set data.files='$(DATA)')
+SETTINGS := $(if $(DATA),--set data.files='$(DATA)') $(if $(SET),--set '$(SET)')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test full-size lab ui clean
@@ -19,8 +20,8 @@ setup: .venv/ready ## make .venv and install everything pinned in requirements.t
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
 	@touch $@
 
-run: setup ## run an experiment and print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord'
-	@$(BIN)/yt8m run $(PARAMS) $(DATA_FLAG)
+run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord' SET=KEY=VALUE
+	@$(BIN)/yt8m run $(PARAMS) $(SETTINGS)
 
 test: setup ## lint, then every test
 	$(BIN)/ruff check .

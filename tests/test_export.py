@@ -12,14 +12,15 @@ from yt8m_lib.export import BudgetError, Member, Tagger
 from yt8m_lib.inference import ModelError
 from yt8m_lib.records import FrameVideo, write_frame_records
 
-NAMES = ("NetVLAD-mid", "FVNet-mid", "DBoF-mid", "DBoF-soft", "LSTM-mid", "GRU-mid")
+NAMES = ("NetVLAD-high", "FVNet-mid", "DBoF-mid", "DBoF-soft", "LSTM-mid", "GRU-mid")
 
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     results = tmp_path_factory.mktemp("results")
     sizes = ["synthetic.train_videos=24", "synthetic.validation_videos=24", "synthetic.shards=1"]
-    return params.load("params/smoke.yaml", [f"results={results}", *sizes])
+    soft = "models.DBoF-soft={architecture: soft_dbof, clusters: 16, hidden: 16}"
+    return params.load("params/smoke.yaml", [f"results={results}", soft, *sizes])
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from conftest import shared
 
 from yt8m_lib import metrics
-from yt8m_lib.intervals import bootstrap_gap, interval, verdict
+from yt8m_lib.intervals import Sampled, bootstrap_gap, interval, sampled_gap
 from yt8m_lib.predictions import Predictions
 
 CASES = [
@@ -163,25 +163,43 @@ def test_bootstrap_is_the_gap_of_the_drawn_videos(seed):
     labels[:4] = False
     other = random_case(seed + 100)[0]
     resamples = 8
-    got = bootstrap_gap([kept(predictions, labels), kept(other, labels)], resamples, seed=seed)
+    models = [kept(predictions, labels), kept(other, labels)]
+    got = [bootstrap_gap(model, resamples, seed=seed) for model in models]
     rng = np.random.default_rng(seed)
     for r in range(resamples):
         drawn = np.sort(rng.integers(0, len(labels), len(labels)))
         for model, source in enumerate((predictions, other)):
             expected = gap_by_definition(source[drawn], labels[drawn])
-            assert got[model, r] == pytest.approx(expected, abs=1e-12)
+            assert got[model][r] == pytest.approx(expected, abs=1e-12)
 
 
-def test_bootstrap_pairs_models_and_repeats_with_its_seed():
+def test_bootstrap_repeats_with_its_seed():
+    model = kept(*random_case(1))
+    gaps = bootstrap_gap(model, 50, seed=4)
+    assert gaps.std() > 0
+    np.testing.assert_array_equal(bootstrap_gap(model, 50, seed=4), gaps)
+    assert (bootstrap_gap(model, 50, seed=5) != gaps).any()
+    with pytest.raises(ValueError, match="no videos"):
+        bootstrap_gap(model.select(np.arange(0)), 5)
+
+
+def test_sampled_figures_of_the_same_videos_subtract_and_others_do_not(tmp_path):
     predictions, labels = random_case(1)
-    model = kept(predictions, labels)
-    same = bootstrap_gap([model, model], 50, seed=4)
-    np.testing.assert_array_equal(same[0], same[1])
-    assert same[0].std() > 0
-    np.testing.assert_array_equal(bootstrap_gap([model], 50, seed=4)[0], same[0])
-    assert (bootstrap_gap([model], 50, seed=5)[0] != same[0]).any()
-    with pytest.raises(ValueError, match="videos"):
-        bootstrap_gap([model, model.select(np.arange(3))], 5)
+    model, other = kept(predictions, labels), kept(random_case(101)[0], labels)
+    one, two = sampled_gap(model, 50), sampled_gap(other, 50)
+    assert one.value == metrics.gap(model)
+    difference = two - one
+    assert difference.value == metrics.gap(other) - metrics.gap(model)
+    np.testing.assert_array_equal(difference.resamples, two.resamples - one.resamples)
+    assert (one - one).interval() == (0, 0)
+    one.save(tmp_path / "gap.npz")
+    again = Sampled.load(tmp_path / "gap.npz")
+    assert (again.value, again.videos, again.digest) == (one.value, len(model), one.digest)
+    np.testing.assert_array_equal(again.resamples, one.resamples)
+    with pytest.raises(ValueError, match="other videos"):
+        one - sampled_gap(other.select(np.arange(3)), 50)
+    with pytest.raises(ValueError, match="other videos"):
+        Sampled.mean([one, sampled_gap(model, 49)])
 
 
 def test_interval_covers_the_true_difference_about_as_often_as_it_says():
@@ -194,7 +212,7 @@ def test_interval_covers_the_true_difference_about_as_often_as_it_says():
     covered = []
     for _ in range(100):
         rows = rng.integers(0, 4000, 250)
-        gaps = bootstrap_gap([model.select(rows) for model in models], 200, seed=1)
+        gaps = [bootstrap_gap(model.select(rows), 200, seed=1) for model in models]
         low, high = interval(gaps[1] - gaps[0])
         covered.append(low <= truth <= high)
     assert 0.88 <= np.mean(covered) <= 1
@@ -204,38 +222,3 @@ def test_interval_takes_the_share_asked_for():
     differences = np.arange(1001) / 1000
     assert interval(differences) == pytest.approx((0.025, 0.975))
     assert interval(differences, level=0.5) == pytest.approx((0.25, 0.75))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "gain", "loss", "none"),
-    [
-        (0.002, 0.004, "reproduced", "opposite", "opposite"),
-        (-0.004, -0.002, "opposite", "reproduced", "opposite"),
-        (-0.0005, 0.0008, "no effect", "no effect", "reproduced"),
-        (0.0001, 0.0009, "reproduced", "no effect", "reproduced"),
-        (-0.0009, -0.0001, "no effect", "reproduced", "reproduced"),
-        (-0.002, 0.003, "undecided", "undecided", "undecided"),
-        (0.0005, 0.003, "reproduced", "opposite", "undecided"),
-        (0.0, 0.003, "undecided", "undecided", "undecided"),
-        (0.0, 0.0, "no effect", "no effect", "reproduced"),
-    ],
-)
-def test_verdict_follows_the_interval(low, high, gain, loss, none):
-    effect, margin = (low + high) / 2, 0.001
-    assert verdict(effect, low, high, "gain", margin) == gain
-    assert verdict(effect, low, high, "loss", margin) == loss
-    assert verdict(effect, low, high, "none", margin) == none
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        (0, 1, -1, "gain", 0.1),
-        (np.nan, 0, 1, "gain", 0.1),
-        (0, 0, 1, "up", 0.1),
-        (0, 0, 1, "gain", -0.1),
-    ],
-)
-def test_verdict_refuses_what_is_no_interval(bad):
-    with pytest.raises(ValueError, match=r"interval|direction"):
-        verdict(*bad)

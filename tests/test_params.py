@@ -15,7 +15,7 @@ def test_every_file_is_valid_and_opens_with_what_it_is(path):
     assert "Cost:" in comment and "Command:" in comment
 
 
-@pytest.mark.parametrize("name", ["demo", "video_level", "paper"])
+@pytest.mark.parametrize("name", ["demo", "video_level", "study", "study_video_level", "paper"])
 def test_every_family_has_three_sizes_to_choose_teachers_from(name):
     models = params.load(f"params/{name}.yaml").models.values()
     for family in params.FAMILIES:

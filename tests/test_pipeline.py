@@ -120,13 +120,13 @@ def test_a_notebook_runs_from_its_own_folder_as_in_jupyterlab(smoke, tmp_path):
 def test_killed_with_its_whole_group_it_ends_in_the_same_tables(smoke, tmp_path):
     """Kill in the middle of a training, run again, and compare with the unbroken run."""
     shutil.copytree(smoke[0].folder / "data", tmp_path / "smoke" / "data")
-    only = ("--only", "data"), ("--only", "teachers", "--models", "NetVLAD-mid", "LSTM-mid")
+    only = ("--only", "data"), ("--only", "teachers", "--models", "LightVLAD-mid", "LSTM-mid")
     run(tmp_path, *only[0])
     killed = subprocess.Popen(
         command(tmp_path, *only[1]), cwd=ROOT, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while "NetVLAD-mid] done" not in (line := killed.stdout.readline()):
+    while "LightVLAD-mid] done" not in (line := killed.stdout.readline()):
         assert line, "it ended before it could be killed"
     time.sleep(1.0)
     os.killpg(killed.pid, signal.SIGKILL)
@@ -136,7 +136,7 @@ def test_killed_with_its_whole_group_it_ends_in_the_same_tables(smoke, tmp_path)
     settings = params.load("params/smoke.yaml", [f"results={tmp_path}"])
     resumed = Experiment(settings, "teachers").finished()
     unbroken = Experiment(smoke[0], "teachers").finished()
-    for name in ("NetVLAD-mid", "LSTM-mid"):
+    for name in ("LightVLAD-mid", "LSTM-mid"):
         for metric in ("gap", "perr", "loss"):
             assert resumed[name].metrics[metric] == unbroken[name].metrics[metric]
 

@@ -16,7 +16,7 @@ def changed(before: Plan, after: Plan) -> set[str]:
     return {k for k in before.steps if before.fingerprint(k) != after.fingerprint(k)}
 
 
-@pytest.mark.parametrize("name", ["smoke", "demo", "video_level", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "demo", "video_level", "study", "paper"])
 def test_parents_come_first(name):
     steps = make_plan(name=name).steps
     seen = set()
@@ -42,6 +42,7 @@ def test_seed_and_data_reach_everything_and_paths_nothing():
     assert changed(make_plan(), make_plan(digest="other")) == every
     assert not changed(make_plan(), make_plan("results=elsewhere"))
     assert not changed(make_plan(), make_plan("training.checkpoint_minutes=1"))
+    assert changed(make_plan(), make_plan("repeat=1")) == every - {"data/data"}
 
 
 def test_seeds_differ_between_steps():

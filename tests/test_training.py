@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from yt8m_lib import inference, models, params, synthetic
-from yt8m_lib.averaging import Shadow
+from yt8m_lib.averaging import CheckpointMean, Shadow
 from yt8m_lib.predictions import Predictions
 from yt8m_lib.records import Records
 from yt8m_lib.training import Trainer, rate_schedule
@@ -43,11 +43,10 @@ def test_a_killed_training_ends_in_the_same_weights_as_an_unbroken_one(
         update={"training": settings.training.model_copy(update={"checkpoint_minutes": 0.0})}
     )
     whole = make_trainer(settings)
-    whole.shadow = Shadow(whole.model, 4)
+    whole.averages = averages_of(whole.model)
     history = whole.fit(videos[0], epochs=2)
 
-    broken = make_trainer(every_step, shadow=None)
-    broken = with_shadow(broken, tmp_path)
+    broken = with_averages(make_trainer(every_step), tmp_path)
     saved = []
     save = broken._save
 
@@ -61,18 +60,28 @@ def test_a_killed_training_ends_in_the_same_weights_as_an_unbroken_one(
     with pytest.raises(Killed):
         broken.fit(videos[0], epochs=2)
 
-    resumed = with_shadow(make_trainer(every_step, seed=99), tmp_path)
+    resumed = with_averages(make_trainer(every_step, seed=99), tmp_path)
     resumed_history = resumed.fit(videos[0], epochs=2)
     for one, other in zip(whole.model.variables, resumed.model.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
-    for one, other in zip(whole.shadow.averages, resumed.shadow.averages, strict=True):
-        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    for average, again in zip(whole.averages, resumed.averages, strict=True):
+        for one, other in zip(average.averages, again.averages, strict=True):
+            np.testing.assert_array_equal(one.numpy(), other.numpy())
     assert [h["loss"] for h in history] == [h["loss"] for h in resumed_history]
     assert len(saved) == 4
 
 
-def with_shadow(trainer, folder):
-    trainer.shadow = Shadow(trainer.model, 4)
+def averages_of(model):
+    shadow = Shadow(model, 4)
+    return [
+        shadow,
+        CheckpointMean(lambda: model.variables, 2),
+        CheckpointMean(lambda: shadow.averages, 2),
+    ]
+
+
+def with_averages(trainer, folder):
+    trainer.averages = averages_of(trainer.model)
     trainer.checkpoints = trainer._manager(folder / "checkpoints")
     return trainer
 
@@ -121,13 +130,24 @@ def test_the_shadow_follows_its_equation_and_swaps_back():
             variable.assign(value)
         shadow.update()
         expected = [0.75 * e + 0.25 * v for e, v in zip(expected, values, strict=True)]
-    shadow.swap()
+    shadow.swap(model)
     for variable, value in zip(model.variables, expected, strict=True):
         np.testing.assert_allclose(variable.numpy(), value, rtol=1e-6)
-    shadow.swap()
+    shadow.swap(model)
     for variable, value in zip(model.variables, steps[-1], strict=True):
         np.testing.assert_array_equal(variable.numpy(), value)
     assert len(shadow.averages) == 4  # gamma, beta and both moving statistics
+
+
+def test_the_checkpoint_mean_takes_every_second_step_at_equal_weight():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    mean = CheckpointMean(lambda: model.variables, every=2)
+    update = tf.function(mean.update)  # as inside a training step
+    for step in range(1, 8):
+        model.variables[0].assign(tf.fill([2, 1], float(step)))
+        update()
+    mean.swap(model)
+    assert model.variables[0].numpy().ravel() == pytest.approx([(2 + 4 + 6) / 3] * 2)
 
 
 @pytest.mark.parametrize("mode", ["valid_frames", "sample_all"])

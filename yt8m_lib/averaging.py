@@ -1,10 +1,39 @@
-"""Weight averaging (sec. 4.1, Table 1): a shadow copy of the weights that follows the training."""
+"""Weight averaging (sec. 4.1, Table 1): averages of the weights that follow the training."""
+
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 
-class Shadow(tf.Module):
+class Average(tf.Module):
+    """An average of some variables over training steps.
+
+    Args:
+        variables: gives the variables to average; the average starts at their values.
+    """
+
+    def __init__(self, variables: Callable[[], Sequence]):
+        super().__init__()
+        self._followed = variables
+        self.averages = [tf.Variable(tf.identity(v), trainable=False) for v in self._tensors()]
+
+    def update(self) -> None:
+        """Take the variables' present values in; call it after each step."""
+        raise NotImplementedError
+
+    def swap(self, model: keras.Model) -> None:
+        """Exchange the averages and the model's weights."""
+        for average, variable in zip(self.averages, model.variables, strict=True):
+            raw = tf.identity(variable.value)
+            variable.assign(average)
+            average.assign(raw)
+
+    def _tensors(self) -> list[tf.Tensor]:
+        return [v.value if isinstance(v, keras.Variable) else v for v in self._followed()]
+
+
+class Shadow(Average):
     """Exponential moving average of all of a model's variables, batch-norm statistics included.
 
     ``shadow = d shadow + (1 - d) w`` after each step, ``d = 1 - 1 / H``. The released code calls H
@@ -16,19 +45,35 @@ class Shadow(tf.Module):
     """
 
     def __init__(self, model: keras.Model, time_constant: int):
-        super().__init__()
+        super().__init__(lambda: model.variables)
         self.decay = 1.0 - 1.0 / time_constant
-        self._model_variables = lambda: model.variables
-        self.averages = [tf.Variable(v.value, trainable=False) for v in model.variables]
 
     def update(self) -> None:
         """Move the averages one step towards the model's present weights."""
-        for average, variable in zip(self.averages, self._model_variables(), strict=True):
-            average.assign_sub((1.0 - self.decay) * (average - variable.value))
+        for average, value in zip(self.averages, self._tensors(), strict=True):
+            average.assign_sub((1.0 - self.decay) * (average - value))
 
-    def swap(self) -> None:
-        """Exchange the averages and the model's weights."""
-        for average, variable in zip(self.averages, self._model_variables(), strict=True):
-            raw = tf.identity(variable.value)
-            variable.assign(average)
-            average.assign(raw)
+
+class CheckpointMean(Average):
+    """Equal-weight mean of checkpoints, one taken every so many steps (the winners' write-up).
+
+    Args:
+        variables: gives what is averaged: a model's variables, or a shadow's averages.
+        every: steps between two checkpoints.
+    """
+
+    def __init__(self, variables: Callable[[], Sequence], every: int):
+        super().__init__(variables)
+        self.every = every
+        self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
+
+    def update(self) -> None:
+        """Count a step; take in a checkpoint where one is due, the first one wholly."""
+        self.steps.assign_add(1)
+        tf.cond(self.steps % self.every == 0, self._take, lambda: tf.constant(False))
+
+    def _take(self) -> tf.Tensor:
+        share = 1.0 / tf.cast(self.steps // self.every, tf.float32)
+        for average, value in zip(self.averages, self._tensors(), strict=True):
+            average.assign_add(tf.cast(share, average.dtype) * (value - average))
+        return tf.constant(True)

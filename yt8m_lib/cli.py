@@ -60,6 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(commands)
     _command(commands, "synthesize", _synthesize, "write an experiment's stand-in data", "PARAMS")
     _command(commands, "tables", _tables, "print the paper's four tables", "PARAMS", json=True)
+    _add_findings(commands)
     _command(
         commands, "sizes", _sizes, "bytes of every model, float32 and 8 bit", "PARAMS", json=True
     )
@@ -132,6 +133,16 @@ def _add_run(commands: Any) -> None:
     parser.add_argument("--force", action="store_true", help="run again what is finished")
 
 
+def _add_findings(commands: Any) -> None:
+    text = "test each claim of the paper on all finished repeats: effect, interval, verdict"
+    parser = _command(commands, "findings", _findings, text, "PARAMS", json=True)
+    parser.add_argument(
+        "--against",
+        metavar="FILE.csv",
+        help="an earlier record of the same study: say which effects lie outside its intervals",
+    )
+
+
 def _add_import(commands: Any) -> None:
     text = "turn a TensorFlow 1 checkpoint of the released code into a model of ours"
     parser = _command(commands, "import-checkpoint", _import, text, "CHECKPOINT", "PARAMS")
@@ -196,6 +207,29 @@ def _tables(options: argparse.Namespace) -> None:
         _print_tables(params)
 
 
+def _findings(options: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from yt8m_lib import findings, tables
+
+    params = _load(options)
+    table = findings.table(findings.repeats(params))
+    if not len(table):
+        raise FileNotFoundError(
+            f"{params.experiment} has no finished repeat yet: yt8m run {options.params}"
+        )
+    tables.write(table, "findings", params)
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+        return
+    print(f"{tables.heading('findings', params)}\n\n{tables.as_text(table)}")
+    print(f"\n{findings.decided(table)}")
+    if options.against:
+        outside = findings.outside(table, pd.read_csv(options.against))
+        words = tables.as_text(outside) if len(outside) else "none"
+        print(f"effects outside the intervals of {options.against}: {words}")
+
+
 def _print_tables(params: Any) -> None:
     from yt8m_lib import tables
 
@@ -204,6 +238,7 @@ def _print_tables(params: Any) -> None:
     print(
         f"\nTables, figures and executed notebooks: {params.folder}\n"
         f"The model, ready to tag videos: {params.folder / 'model'}\n"
+        f"Each claim of the paper, judged: yt8m findings params/{params.experiment}.yaml\n"
         "Compare the runs: make ui        Explore the notebooks: make lab"
     )
 

@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from yt8m_lib.quantization import Stored, decode
+from yt8m_lib.claims import CLAIMS
 
 BLUE, ORANGE, GREEN, PINK = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 YELLOW, SKY, GREY = "#E69F00", "#56B4E9", "#7A7A7A"
 PAPER = "#F3D9A4"  # what the paper found
 COLOURS = {"netvlad": BLUE, "fvnet": ORANGE, "dbof": GREEN, "rnn": PINK}
+VERDICTS = {"reproduced": GREEN, "opposite": ORANGE, "no effect": BLUE, "undecided": GREY}
 DASHES = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)))
 WIDTH = 8  # inches, 800 pixels as saved
 
@@ -30,7 +31,8 @@ def averaging(table: pd.DataFrame) -> Figure:
     """Table 1: gain of averaging, over the teacher and over the same training without it."""
     figure, (axes,) = _canvas(rows=len(table))
     claimed = table["family"].isin(["dbof", "rnn"])
-    _paper(axes, np.flatnonzero(claimed), 0.002, 0.003, "paper, DBoF and RNN: +0.002 to +0.003")
+    words = f"paper, DBoF and RNN: {CLAIMS['1-dbof'].said}"
+    _paper(axes, np.flatnonzero(claimed), *CLAIMS["1-dbof"].paper, words)
     colours = [COLOURS.get(family, GREY) for family in table["family"]]
     _ranges(axes, table, "gain", colours, shift=-0.13, label="over the model before")
     _ranges(axes, table, "gain_over_control", colours, 0.13, "over the control", filled=False)
@@ -44,8 +46,8 @@ def distillation(table: pd.DataFrame) -> Figure:
     """Table 3: gain of each student over the same architecture trained on labels alone."""
     figure, (axes,) = _canvas(rows=len(table))
     first = np.flatnonzero(table["round"] == 1)
-    words = "paper, round 1: +0.0041 (DBoF) to +0.0129 (RNN)"
-    _paper(axes, first, 0.00409, 0.01290, words)
+    words = f"paper, one architecture: {CLAIMS['6-model'].said}"
+    _paper(axes, first, *CLAIMS["6-model"].paper, words)
     colours = [COLOURS.get(family, GREY) for family in table["family"]]
     for number, part in table.reset_index(drop=True).groupby("round"):
         chosen = [colours[i] for i in part.index]
@@ -105,6 +107,31 @@ def ensemble(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def findings(table: pd.DataFrame) -> Figure:
+    """Every claim's effect on GAP with its interval, beside what was published."""
+    part = table[table["videos"] > 0].reset_index(drop=True) if len(table) else table
+    figure, (axes,) = _canvas(rows=0.8 * len(part))
+    for row, name in enumerate(part["part"] if len(part) else ()):
+        if CLAIMS[name].paper:
+            low, high = CLAIMS[name].paper
+            ends = (-CLAIMS[name].margin, CLAIMS[name].margin) if low == high == 0 else (low, high)
+            width = max(ends[1] - ends[0], 0.0002)
+            axes.barh(row, width, left=ends[0], height=0.7, color=PAPER, zorder=0.5)
+    if len(part):
+        part = part.rename(columns={"low": "effect_low", "high": "effect_high"})
+        _ranges(axes, part, "effect", [VERDICTS[v] for v in part["verdict"]], 0)
+        names = [
+            f"{p}  {text.removeprefix('... ')}"
+            for p, text in zip(part["part"], part["text"], strict=True)
+        ]
+        _rows(axes, names, part["verdict"])
+    axes.set_xscale("symlog", linthresh=0.002, linscale=1.5)
+    marks = [-0.05, -0.01, -0.002, -0.001, 0, 0.001, 0.002, 0.01, 0.05]
+    axes.set_xticks(marks, [f"{mark:+g}" if mark else "0" for mark in marks], fontsize=8)
+    axes.set_xlabel("effect on GAP with its 95 % interval; light: as published, or the margin")
+    return figure
+
+
 def learning_curves(table: pd.DataFrame) -> Figure:
     """Loss, and GAP where it was measured, after each epoch; columns model, epoch, loss, gap."""
     shown = [c for c in ("loss", "gap") if c in table and table[c].notna().any()]
@@ -149,9 +176,9 @@ def class_frequencies(counts: Sequence[int]) -> Figure:
     return figure
 
 
-def weights_codes(values: np.ndarray, codes: Stored) -> Figure:
-    """One variable's values before the codec, what is stored, and by how much they differ."""
-    values, stored = np.ravel(values), np.ravel(decode(codes))
+def weights_codes(values: np.ndarray, stored: np.ndarray) -> Figure:
+    """One variable's values before the codec, after it, and by how much they differ."""
+    values, stored = np.ravel(values), np.ravel(stored)
     figure, (before, error) = _canvas(rows=6, columns=[3, 2])
     low, high = values.min(), values.max()
     before.hist(values, bins=128, range=(low, high), color=SKY, label="float32")

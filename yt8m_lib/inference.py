@@ -52,8 +52,9 @@ def mean_of(models: Sequence[keras.Model], params: Params, spec: dict[str, Any])
 def _one(
     model: keras.Model, params: Params, batch: dict[str, tf.Tensor], seed: tf.Tensor
 ) -> tf.Tensor:
-    if params.inference == "sample_all" and model.settings["architecture"] in POOLED:
-        frames, num_frames = sampling.fill_frames(
+    draw = {"sample_all": sampling.fill_frames, "random_frames": sampling.sample_frames}
+    if params.inference in draw and model.settings["architecture"] in POOLED:
+        frames, num_frames = draw[params.inference](
             batch["frames"], batch["num_frames"], params.training.frames, seed
         )
         batch = batch | {"frames": frames, "num_frames": num_frames}
@@ -64,9 +65,16 @@ def predict(
     models: Sequence[keras.Model], videos: Records, params: Params, seed: int = 0
 ) -> tuple[Predictions, float]:
     """The mean prediction of some models for all videos, and the seconds that the models took."""
+    return answerer(models, videos, params, seed)()
+
+
+def answerer(
+    models: Sequence[keras.Model], videos: Records, params: Params, seed: int = 0
+) -> Callable[[], tuple[Predictions, float]]:
+    """``predict`` to be called again as the weights change: it is traced once, which is slow."""
     batches = videos.batches(params.inference_batch)
     forward = mean_of(models, params, batches.element_spec)
-    return predict_with(forward, batches, kept(params), seed)
+    return lambda: predict_with(forward, batches, kept(params), seed)
 
 
 def predict_with(

@@ -1,52 +1,117 @@
-"""How sure a difference of GAPs is: the paired bootstrap over videos, and a verdict from it.
+"""How sure a difference of GAPs is: the paired bootstrap over videos.
 
 Models are compared on the same resampled videos, so what makes a video hard for both cancels out.
 """
 
+import hashlib
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from yt8m_lib.metrics import POOL
-from yt8m_lib.predictions import Predictions, check_same_videos
+from yt8m_lib.metrics import POOL, gap
+from yt8m_lib.predictions import Predictions
 from yt8m_lib.ranking import descending
 
-Direction = Literal["gain", "loss", "none"]
-Verdict = Literal["reproduced", "no effect", "opposite", "undecided"]
+RESAMPLES = 1000  # behind every interval
 
 
-def bootstrap_gap(
-    models: Sequence[Predictions], resamples: int = 1000, seed: int = 0
-) -> np.ndarray:
-    """GAP of each model on videos drawn with replacement, the same ones for every model.
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """A figure measured on some videos, and what it is on each resample of these videos.
+
+    Resample r of two figures of the same videos is of the same draw, so figures subtract resample
+    by resample: what is left is the paired bootstrap of their difference.
+
+    Attributes:
+        value: the figure.
+        resamples: float64 [R].
+        videos: how many videos it was measured on.
+        digest: of their ids; "" for what was not measured on videos.
+    """
+
+    value: float
+    resamples: np.ndarray
+    videos: int = 0
+    digest: str = ""
+
+    def __sub__(self, other: Self) -> Self:
+        self._check(other)
+        return type(self)(
+            self.value - other.value, self.resamples - other.resamples, self.videos, self.digest
+        )
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval; see ``interval``."""
+        return interval(self.resamples, level)
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.npz`` file."""
+        np.savez(
+            path, value=self.value, resamples=self.resamples, videos=self.videos, digest=self.digest
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls(
+                float(file["value"]), file["resamples"], int(file["videos"]), str(file["digest"])
+            )
+
+    @classmethod
+    def mean(cls, figures: Sequence[Self]) -> Self:
+        """The mean of several figures of the same videos."""
+        first, *others = figures
+        for other in others:
+            first._check(other)
+        resamples = np.mean([figure.resamples for figure in figures], axis=0)
+        value = float(np.mean([figure.value for figure in figures]))
+        return cls(value, resamples, first.videos, first.digest)
+
+    def _check(self, other: Self) -> None:
+        if (self.digest, len(self.resamples)) != (other.digest, len(other.resamples)):
+            raise ValueError(
+                f"figures of other videos or resamples cannot be paired: {self.videos} videos, "
+                f"{len(self.resamples)} resamples, and {other.videos}, {len(other.resamples)}"
+            )
+
+
+def sampled_gap(model: Predictions, resamples: int = RESAMPLES) -> Sampled:
+    """GAP of a model, and on each resample of its videos."""
+    digest = hashlib.sha256(model.ids.tobytes()).hexdigest()[:16]
+    return Sampled(gap(model), bootstrap_gap(model, resamples), len(model), digest)
+
+
+def bootstrap_gap(model: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """GAP of a model on videos drawn with replacement.
 
     Args:
-        models: M models' predictions of the same N videos.
+        model: predictions of N videos.
         resamples: R, how often N of the N videos are drawn.
-        seed: of the draws; the same seed and N draw the same videos.
+        seed: of the draws; the same seed and N draw the same videos, whichever the model.
 
     Returns:
-        float64 [M, R]. Each value is the GAP of the drawn videos, one drawn n times counting as n
+        float64 [R]. Each value is the GAP of the drawn videos, one drawn n times counting as n
         videos. Copies of a pair stand together in the pool: where two classes of one video have
         the very same confidence, the copies are not interleaved.
 
     Raises:
-        ValueError: where the models did not see the same videos in the same order, or none.
+        ValueError: where there are no videos.
     """
-    check_same_videos(models)
-    videos = len(models[0])
+    videos = len(model)
     if not videos:
         raise ValueError("no videos to draw from")
-    pools = [_Pool(model) for model in models]
-    labels = models[0].positives
-    gaps = np.zeros((len(models), resamples))
+    pool = _Pool(model)
+    gaps = np.zeros(resamples)
     rng = np.random.default_rng(seed)
     for resample in range(resamples):
         times = np.bincount(rng.integers(0, videos, videos), minlength=videos).astype(np.int32)
-        positives = int(times @ labels)
+        positives = int(times @ model.positives)
         if positives:
-            gaps[:, resample] = [pool.precisions(times) / positives for pool in pools]
+            gaps[resample] = pool.precisions(times) / positives
     return gaps
 
 
@@ -59,42 +124,6 @@ def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float
     """
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def verdict(effect: float, low: float, high: float, direction: Direction, margin: float) -> Verdict:
-    """Judge a claim by the interval of its effect; the first rule that holds decides.
-
-    ======================  ==============================  =====================================
-    verdict                 a gain (or loss) was claimed     "none" was claimed
-    ======================  ==============================  =====================================
-    reproduced              wholly beyond 0 on that side     wholly inside [-margin, margin]
-    no effect               wholly inside [-margin, margin]  (never)
-    opposite                wholly beyond 0 on the other     wholly above margin or below -margin
-    undecided               else                             else
-    ======================  ==============================  =====================================
-
-    Args:
-        effect: the measured difference, in the unit of the margin.
-        low: lower end of its interval.
-        high: upper end of its interval.
-        direction: what was claimed.
-        margin: the smallest effect of interest, fixed before measuring.
-
-    Raises:
-        ValueError: for numbers that are none, ends in the wrong order, an unknown direction.
-    """
-    if direction not in Direction.__args__:
-        raise ValueError(f"direction must be one of {Direction.__args__}, got {direction!r}")
-    if not np.isfinite([effect, low, high, margin]).all() or low > high or margin < 0:
-        raise ValueError(f"no interval: {effect} in [{low}, {high}], margin {margin}")
-    inside = -margin <= low and high <= margin
-    if direction == "none":
-        outside = low > margin or high < -margin
-        return "reproduced" if inside else "opposite" if outside else "undecided"
-    claimed, other = (low > 0, high < 0) if direction == "gain" else (high < 0, low > 0)
-    if claimed:
-        return "reproduced"
-    return "no effect" if inside else "opposite" if other else "undecided"
 
 
 class _Pool:

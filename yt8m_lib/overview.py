@@ -85,14 +85,14 @@ def combinations(experiment: Experiment) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def largest_weight(experiment: Experiment) -> tuple[np.ndarray, quantization.Codes]:
+def largest_weight(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     """The largest variable of the first student, before and after the codec."""
     run = experiment.finished()[experiment.plan.of("quantization")[0].name]
     stored = quantization.load(run.file("weights.npz"))
     student = experiment.find(experiment.plan[f"quantization/{run.tags['step']}"].parents[0])
     plain = models.load(student.file("model.keras")).variables
     place = max(range(len(plain)), key=lambda i: int(np.prod(plain[i].shape)))
-    return plain[place].numpy(), stored[place]
+    return plain[place].numpy(), quantization.decode(stored[place])
 
 
 def tags(batch: dict[str, Any], answer: dict[str, Any]) -> pd.DataFrame:
@@ -104,9 +104,3 @@ def tags(batch: dict[str, Any], answer: dict[str, Any]) -> pd.DataFrame:
         true = ", ".join(map(str, np.flatnonzero(batch["labels"][place])))
         rows.append((video.decode(errors="replace"), true, said))
     return pd.DataFrame(rows, columns=["video", "labels", "most confident classes"])
-
-
-def verdicts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """How many rows of each table came out which way."""
-    counts = {name: table["verdict"].dropna().value_counts() for name, table in tables.items()}
-    return pd.DataFrame(counts).T.fillna(0).astype(int)

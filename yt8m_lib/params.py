@@ -25,6 +25,7 @@ Architecture = Literal[
 Phase = Literal[
     "data", "teachers", "averaging", "distillation", "quantization", "ensembling", "report"
 ]
+Inference = Literal["valid_frames", "sample_all", "random_frames"]
 PHASES: tuple[Phase, ...] = Phase.__args__
 FAMILIES: tuple[Family, ...] = Family.__args__
 
@@ -153,6 +154,7 @@ class Averaging(Strict):
     time_constant: Positive = 2000  # H, in steps: the shadow's decay is 1 - 1 / H
     epochs: Positive = 2
     rate_divisor: dict[Family, Annotated[float, Field(gt=0)]] = {}  # 5 where not given
+    checkpoints: int = Field(default=0, ge=0)  # so many averaged at equal weight, to compare
 
 
 class Student(Strict):
@@ -161,6 +163,7 @@ class Student(Strict):
     model: Name  # the architecture to train again
     taught_by: Family  # whose teachers predict the soft targets
     round: Literal[1, 2] = 1  # 2: taught by that family's first-round students
+    label_weight: Share | None = None  # its own lambda; all students' where not given
 
 
 class Distillation(Strict):
@@ -170,6 +173,7 @@ class Distillation(Strict):
     label_weight: Share = 0.5  # lambda: the weight of the labels' own loss
     top_k: Positive | Literal["all"] = 100  # soft targets stored a video; the rest count as 0
     students: dict[Name, Student] = {}
+    compare: dict[Name, Student] = {}  # trained to be compared with the students, then left
     soft_targets: str | None = None  # folder of the sidecar shards; under results/ by default
 
 
@@ -198,13 +202,15 @@ class Params(Strict):
     families: dict[Literal[Family, "baseline"], FamilyDefaults] = {}
     models: dict[Name, Model]
     training: Training = Training()
-    inference: Literal["valid_frames", "sample_all"] = "valid_frames"
+    inference: Inference = "valid_frames"
+    compare_inference: tuple[Inference, ...] = ()  # teachers of pooled frames answer so as well
     inference_batch: Positive = 128
     averaging: Averaging = Averaging()
     distillation: Distillation = Distillation()
     quantization: Quantization = Quantization()
     ensembling: Ensembling = Ensembling()
-    resamples: Positive = 1000  # bootstrap resamples behind every interval
+    repeats: Positive = 1  # trainings of everything, each from seeds of its own, on the same data
+    repeat: int = Field(default=0, ge=0)  # which of them this is; `yt8m run` counts
 
     @property
     def folder(self) -> Path:
@@ -232,6 +238,7 @@ class Params(Strict):
         for where, names in {
             "averaging.shown": self.averaging.shown,
             "distillation.students": [s.model for s in self.distillation.students.values()],
+            "distillation.compare": [s.model for s in self.distillation.compare.values()],
         }.items():
             for name in names:
                 if name not in self.models:
@@ -240,24 +247,26 @@ class Params(Strict):
         return self
 
     def _check_students(self) -> None:
-        students = self.distillation.students
-        for name in set(students) & set(self.models):
-            raise ValueError(f"distillation.students: {name!r} is also the name of a model")
+        students, compared = self.distillation.students, self.distillation.compare
+        for name in (set(students) | set(compared)) & set(self.models) | set(students) & {
+            *compared
+        }:
+            raise ValueError(f"distillation: {name!r} is also the name of a model or student")
         for name in self.quantization.compare:
             if name not in students:
                 raise ValueError(
                     f"quantization.compare: no student {name!r}{nearest(name, students)}"
                 )
-        for name, student in students.items():
+        for name, student in (students | compared).items():
             count = len(self.teachers_of(student))
             if student.round == 1 and count < self.distillation.teachers:
                 raise ValueError(
-                    f"distillation.students.{name}: {student.taught_by} has {count} teachers, "
+                    f"distillation, {name}: {student.taught_by} has {count} teachers, "
                     f"distillation.teachers asks for {self.distillation.teachers}"
                 )
             if not count:
                 raise ValueError(
-                    f"distillation.students.{name}: {student.taught_by} has no first-round students"
+                    f"distillation, {name}: {student.taught_by} has no first-round students"
                 )
 
     def teachers_of(self, student: Student) -> list[str]:

@@ -46,7 +46,7 @@ def run(
     force: bool = False,
     say: Callable[[str], None] = print,
 ) -> Params:
-    """Run an experiment's phases in order; what is finished already is reused.
+    """Run an experiment's phases in order, once a repeat; what is finished already is reused.
 
     Args:
         params_file: the YAML file.
@@ -74,13 +74,17 @@ def run(
             say(f"{dead} unfinished run(s) of a killed process will be made again")
         if force:
             experiment.supersede(phases)
-        arguments = {
-            "params_file": _from_root(params_module.find_file(params_file)),
-            "overrides": shlex.join(overrides),
-            "models": " ".join(models),
-        }
-        for phase in phases:
-            _phase(params, phase, models, arguments, say)
+        for repeat in range(params.repeat, max(params.repeats, params.repeat + 1)):
+            settings = [*overrides, f"repeat={repeat}"] if repeat else list(overrides)
+            arguments = {
+                "params_file": _from_root(params_module.find_file(params_file)),
+                "overrides": shlex.join(settings),
+                "models": " ".join(models),
+            }
+            if params.repeats > 1:
+                say(f"repeat {repeat + 1} of {params.repeats}")
+            for phase in phases:
+                _phase(params_module.load(params_file, settings), phase, models, arguments, say)
     return params
 
 

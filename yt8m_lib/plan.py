@@ -10,7 +10,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from yt8m_lib import shards
-from yt8m_lib.params import FAMILIES, ROOT, Params, Phase
+from yt8m_lib.params import FAMILIES, POOLED, ROOT, Params, Phase, Student
 from yt8m_lib.sources import code_digests, digest_of
 
 
@@ -24,6 +24,7 @@ class Step:
         settings: all parameters that its result depends on.
         parents: keys (``phase/name``) of the steps whose results it reads.
         tags: family, model, round and the like, for MLflow.
+        twin: key of a step that it shares its random numbers with, to be compared with it.
     """
 
     phase: Phase
@@ -31,6 +32,7 @@ class Step:
     settings: dict[str, Any]
     parents: tuple[str, ...] = ()
     tags: dict[str, str] = field(default_factory=dict)
+    twin: str = ""
 
     @property
     def key(self) -> str:
@@ -73,13 +75,13 @@ class Plan:
     @cached_property
     def pipeline(self) -> str:
         """The experiment's identity: ties the runs of one configuration on one data set."""
-        return digest_of(
-            [self.params.model_dump(mode="json", exclude={"results"}), self.data_digest]
-        )
+        ignored = {"results", "repeat", "repeats"}
+        return digest_of([self.params.model_dump(mode="json", exclude=ignored), self.data_digest])
 
     def seed(self, step: Step) -> int:
         """The step's own seed, so that a result does not depend on what ran before it."""
-        return int(digest_of([self.params.seed, step.key]), 16) % 2**31
+        which = [self.params.seed, self.params.repeat, step.twin or step.key]
+        return int(digest_of(which), 16) % 2**31
 
     def fingerprint(self, key: str) -> str:
         """Hash of all that the step's result depends on."""
@@ -90,11 +92,16 @@ class Plan:
         """All that the step's result depends on, in a form that can be compared."""
         step = self.steps[key]
         return {
-            "parameters": step.settings | {"seed": self.params.seed},
+            "parameters": step.settings | self._seeds(step),
             "data": self.data_digest,
             "parents": {parent: self.fingerprint(parent) for parent in step.parents},
             "code": code_digests(ROOT / "notebooks" / f"{step.phase}.ipynb"),
         }
+
+    def _seeds(self, step: Step) -> dict[str, int]:
+        """What its random numbers follow from; the data are the same in every repeat."""
+        seeds = {"seed": self.params.seed}
+        return seeds if step.phase == "data" else seeds | {"repeat": self.params.repeat}
 
 
 def what_changed(old: dict[str, Any], new: dict[str, Any]) -> str:
@@ -141,7 +148,7 @@ def _steps(params: Params) -> Iterator[Step]:
         for build in (_data, _teachers, _averaging, _distillation, _quantization, _ensembling)
         for step in build(params)
     )
-    yield Step("report", "report", {"resamples": params.resamples}, before)
+    yield Step("report", "report", {}, before)
 
 
 def _reading(params: Params) -> dict[str, Any]:
@@ -177,20 +184,18 @@ def _data(params: Params) -> Iterator[Step]:
 
 
 def _teachers(params: Params) -> Iterator[Step]:
-    for name in params.models:
-        yield Step(
-            "teachers",
-            name,
-            _training(params, name),
-            ("data/data",),
-            _tags(params, name, round="0"),
-        )
+    for name, model in params.models.items():
+        settings = _training(params, name)
+        if model.architecture in POOLED:
+            settings |= {"compare_inference": params.compare_inference}
+        yield Step("teachers", name, settings, ("data/data",), _tags(params, name, round="0"))
 
 
 def _averaging(params: Params) -> Iterator[Step]:
     for name, model in params.models.items():
         if params.is_averaged(name) or name in params.averaging.shown:
-            settings = _training(params, name) | {"averaging": _averaged(params, name)}
+            averaged = _averaged(params, name) | {"checkpoints": params.averaging.checkpoints}
+            settings = _training(params, name) | {"averaging": averaged}
             kept = str(model.family in params.averaging.families).lower()
             tags = _tags(params, name, round="0", kept=kept)
             yield Step("averaging", name, settings, (f"teachers/{name}",), tags)
@@ -202,15 +207,15 @@ def _best(params: Params, model: str) -> str:
 
 
 def _distillation(params: Params) -> Iterator[Step]:
-    distillation = params.distillation
+    everyone = params.distillation.students | params.distillation.compare
     for teaching_round in (1, 2):
-        students = {k: s for k, s in distillation.students.items() if s.round == teaching_round}
+        students = {k: s for k, s in everyone.items() if s.round == teaching_round}
         for family in FAMILIES:
             taught = {k: s for k, s in students.items() if s.taught_by == family}
             if taught:
                 yield _soft_targets(params, family, teaching_round, next(iter(taught.values())))
-                for name in taught:
-                    yield _student(params, name)
+                for name, student in taught.items():
+                    yield _student(params, name, student)
 
 
 def soft_targets_name(family: str, teaching_round: int) -> str:
@@ -230,17 +235,32 @@ def _soft_targets(params: Params, family: str, teaching_round: int, student: Any
     return Step("distillation", name, settings, parents, tags)
 
 
-def _student(params: Params, name: str) -> Step:
-    student = params.distillation.students[name]
+def _student(params: Params, name: str, student: Student) -> Step:
     settings = _training(params, student.model)
-    settings |= {"label_weight": params.distillation.label_weight}
+    own = student.label_weight
+    settings |= {"label_weight": params.distillation.label_weight if own is None else own}
     if params.is_averaged(student.model):
         settings |= {"averaging": _averaged(params, student.model)}
     parent = f"distillation/{soft_targets_name(student.taught_by, student.round)}"
+    twin = _compared_with(params, name, student)
     tags = _tags(
-        params, student.model, round=str(student.round), taught_by=student.taught_by, kind="student"
+        params,
+        student.model,
+        round=str(student.round),
+        taught_by=student.taught_by,
+        kind="compared student" if twin else "student",
     )
-    return Step("distillation", name, settings, (parent, _best(params, student.model)), tags)
+    parents = (parent, _best(params, student.model))
+    return Step("distillation", name, settings, parents, tags, f"distillation/{twin}" * bool(twin))
+
+
+def _compared_with(params: Params, name: str, student: Student) -> str:
+    """The student that a compared one differs from by its lambda alone; "" for a student."""
+    distillation = params.distillation
+    if name not in distillation.compare:
+        return ""
+    alike = student.model_copy(update={"label_weight": None})
+    return next((n for n, s in distillation.students.items() if s == alike), name)
 
 
 def _quantization(params: Params) -> Iterator[Step]:
@@ -257,6 +277,7 @@ def _ensembling(params: Params) -> Iterator[Step]:
     students = params.distillation.students
     if students:
         baselines = [f"teachers/{n}" for n, m in params.models.items() if m.family == "baseline"]
-        parents = ("data/data", *baselines, *(f"quantization/{name}" for name in students))
+        teachers = dict.fromkeys(_best(params, student.model) for student in students.values())
+        parents = ("data/data", *baselines, *teachers, *(f"quantization/{n}" for n in students))
         settings = _reading(params) | params.ensembling.model_dump(mode="json")
         yield Step("ensembling", "ensemble", settings, parents)

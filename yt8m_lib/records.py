@@ -6,8 +6,9 @@ audio; padding is byte 0), ``num_frames`` int32 [B], ``labels`` float32 [B, V] (
 memory traffic, until the model dequantises them.
 """
 
+import functools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -126,12 +127,7 @@ class Records:
     ) -> tf.data.Dataset:
         """Batches straight from the shards, in parallel, in an order that the seed decides."""
 
-        def parse(records: tf.Tensor, soft_targets: tf.Tensor) -> dict[str, tf.Tensor]:
-            batch = parse_records(records, self.data, self.labels)
-            if sidecars:
-                batch["soft_targets"] = _matched(batch["id"], soft_targets, self.data.classes)
-            return batch
-
+        parse = _parser(self.data, self.labels, sidecars is not None)
         records = _serialized(self.files, sidecars, seed).skip(skip * size)
         if self.data.level == "frame":
             records = records.batch(size, drop_remainder)
@@ -139,6 +135,19 @@ class Records:
         chunks = records.batch(max(1, _EXPANDED // self.data.frames))
         chunks = chunks.map(parse, tf.data.AUTOTUNE, deterministic=True)
         return chunks.rebatch(size, drop_remainder).prefetch(2)
+
+
+@functools.cache  # tracing takes a second, and soft targets are predicted shard by shard
+def _parser(data: Data, labels: bool, taught: bool) -> Callable:
+    """A traced function of serialised videos [B] and soft targets [B] that gives a batch."""
+
+    def parse(records: tf.Tensor, soft_targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        batch = parse_records(records, data, labels)
+        if taught:
+            batch["soft_targets"] = _matched(batch["id"], soft_targets, data.classes)
+        return batch
+
+    return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
 
 
 def _matched(ids: tf.Tensor, sidecars: tf.Tensor, classes: int) -> tf.Tensor:

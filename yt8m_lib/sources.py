@@ -12,7 +12,12 @@ from yt8m_lib.params import ROOT
 
 # Modules that carry, draw or print results without changing them: no reason to train again.
 CARRIERS = {"plan", "tracking", "pipeline", "cli", "devices", "locks", "overview", "sources"}
-DISPLAYS = {"figures", "tables"}  # what the report makes, and other notebooks only show
+DISPLAYS = {
+    "claims",
+    "figures",
+    "findings",
+    "tables",
+}  # what the report makes, and other notebooks only show
 
 
 def digest_of(value: Any) -> str:

@@ -24,6 +24,7 @@ from mlflow.entities import Metric, Param, Run, RunTag
 
 from yt8m_lib import devices, locks
 from yt8m_lib import params as params_module
+from yt8m_lib.intervals import Sampled
 from yt8m_lib.params import ROOT, Params
 from yt8m_lib.plan import Plan, Step, flatten, what_changed
 
@@ -62,6 +63,10 @@ class Finished:
     def table(self, name: str) -> pd.DataFrame:
         """A table that ``RunLog.table`` logged."""
         return pd.read_csv(self.file(f"{name}.csv"))
+
+    def gap(self, answers: str = "predictions") -> Sampled:
+        """GAP of the run's answers on the report half, with its resamples."""
+        return Sampled.load(self.file(f"{answers}_gap.npz"))
 
 
 class RunLog:
@@ -135,6 +140,7 @@ class Experiment:
         self.client = mlflow.MlflowClient(tracking_uri=connect(params))
         found = self.client.get_experiment_by_name(params.experiment)
         self.id = found.experiment_id if found else _create(self.client, params)
+        self._known: dict[str, Finished] = {}  # by fingerprint, as last read
 
     def runs(self, status: str) -> list[Run]:
         """All runs of this experiment with a status such as FINISHED, the newest first."""
@@ -150,19 +156,32 @@ class Experiment:
     def finished(self, phase: str | None = None) -> dict[str, Finished]:
         """The valid finished runs of a phase (this one, when not given) by name."""
         steps = self.plan.of(phase or self.phase)
-        by_fingerprint = self._by_fingerprint()
+        by_fingerprint = self._read()
         prints = {step.name: self.plan.fingerprint(step.key) for step in steps}
         return {
             n: by_fingerprint[print_] for n, print_ in prints.items() if print_ in by_fingerprint
         }
 
-    def _by_fingerprint(self) -> dict[str, Finished]:
+    def repeats(self, phase: str) -> list[int]:
+        """Which repeats have a finished run of a phase, in order; it may be out of date."""
+        tags = [run.data.tags for run in self.runs("FINISHED")]
+        return sorted({int(t["repeat"]) for t in tags if t.get("phase") == phase and "repeat" in t})
+
+    def is_complete(self, but: str) -> bool:
+        """Whether every step of every other phase is finished."""
+        known = self._read()
+        steps = (step for step in self.plan.steps.values() if step.phase != but)
+        return all(self.plan.fingerprint(step.key) in known for step in steps)
+
+    def _read(self) -> dict[str, Finished]:
+        """The valid finished runs by fingerprint, read anew."""
         found: dict[str, Finished] = {}
         for run in self.runs("FINISHED"):
             tags = run.data.tags
             usable = "superseded" not in tags and Path(tags.get("folder", ROOT)).exists()
             if usable and "fingerprint" in tags and _folder(run).exists():
                 found.setdefault(tags["fingerprint"], Finished(run))
+        self._known = found
         return found
 
     def find(self, key: str) -> Finished:
@@ -171,14 +190,13 @@ class Experiment:
         Raises:
             MissingRunError: when it has not been run with the present settings, data and code.
         """
-        phase, name = key.split("/", 1)
-        found = self.finished(phase)
-        if name not in found:
+        fingerprint = self.plan.fingerprint(key)
+        if fingerprint not in self._known and fingerprint not in self._read():
             raise MissingRunError(
                 f"{key} is not finished for {self.params.experiment}. Run that phase first: "
-                f"yt8m run params/{self.params.experiment}.yaml --only {phase}"
+                f"yt8m run params/{self.params.experiment}.yaml --only {key.split('/', 1)[0]}"
             )
-        return found[name]
+        return self._known[fingerprint]
 
     def todo(self) -> list[Step]:
         """The steps of this phase that have no valid finished run."""
@@ -226,6 +244,7 @@ class Experiment:
             "phase": step.phase,
             "step": step.name,
             "seed": str(self.params.seed),
+            "repeat": str(self.params.repeat),
             "data": self.plan.data_digest,
             "code_version": code_version(),
             "machine": f"{platform.machine()}, {os.cpu_count()} cores",
@@ -251,6 +270,7 @@ class Experiment:
         for phase in phases:
             for run in self.finished(phase).values():
                 self.client.set_tag(run.run_id, "superseded", "true")
+        self._known = {}
 
     def bury_dead(self) -> int:
         """Mark runs that a killed process left open; call it under the lock. Returns how many."""
@@ -271,7 +291,8 @@ def start(phase: str, params_file: str, overrides: str = "", models: str = "") -
     """
     params = params_module.load(params_file, shlex.split(overrides))
     params_module.check_data(params)
-    devices.prepare()
+    if phase != "report":  # which only draws what was logged
+        devices.prepare()
     if os.environ.get(DRIVER):
         locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
     return Experiment(params, phase, models.replace(",", " ").split())

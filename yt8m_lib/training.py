@@ -6,14 +6,14 @@ resumed ends in the same weights, bit for bit, as one that was not.
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from yt8m_lib.averaging import Shadow
+from yt8m_lib.averaging import Average
 from yt8m_lib.models import frames as sampling
 from yt8m_lib.params import POOLED, Model, Training
 from yt8m_lib.records import Records
@@ -102,7 +102,7 @@ class Trainer:
         settings: what all trainings share.
         seed: of the order of videos and of the sampled frames.
         label_weight: lambda; below 1 the records must carry soft targets.
-        shadow: averaged weights to update after each step (sec. 4.1).
+        averages: of the weights, updated after each step in this order (sec. 4.1).
         rate_divisor: by which the rate is divided (5 in averaging).
         checkpoints: folder for resuming a killed training; None keeps nothing.
         say: receives a line of progress now and then.
@@ -117,14 +117,14 @@ class Trainer:
         settings: Training,
         seed: int,
         label_weight: float = 1.0,
-        shadow: Shadow | None = None,
+        averages: Sequence[Average] = (),
         rate_divisor: float = 1.0,
         checkpoints: Path | None = None,
         say: Callable[[str], None] = print,
         on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
     ):
         self.model, self.spec, self.settings = model, spec, settings
-        self.seed, self.label_weight, self.shadow, self.say = seed, label_weight, shadow, say
+        self.seed, self.label_weight, self.averages, self.say = seed, label_weight, averages, say
         self.on_epoch = on_epoch
         schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
         self.optimizer = make_optimizer(schedule, settings.clip_norm)
@@ -180,8 +180,8 @@ class Trainer:
             batch = batch | {"frames": frames, "num_frames": num_frames}
         loss, _, _, gradients = loss_and_gradients(self.model, batch, self.label_weight)
         self.optimizer.apply(gradients, self.model.trainable_variables)
-        if self.shadow:
-            self.shadow.update()
+        for average in self.averages:
+            average.update()
         self.epoch_step.assign_add(1)
         self.loss_sum.assign_add(tf.cast(loss, tf.float64))
 
@@ -213,8 +213,7 @@ class Trainer:
             "epoch_step": self.epoch_step,
             "loss_sum": self.loss_sum,
         }
-        if self.shadow:
-            parts["shadow"] = self.shadow
+        parts |= {f"average_{number}": average for number, average in enumerate(self.averages)}
         self._history_file = folder / "history.json"
         return tf.train.CheckpointManager(tf.train.Checkpoint(**parts), str(folder), max_to_keep=1)
 

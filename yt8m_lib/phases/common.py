@@ -1,13 +1,16 @@
 """What the phases share: reading videos, making models, training them, logging what came out."""
 
+import math
+
 import keras
 import pandas as pd
 
 from yt8m_lib import inference, metrics, models, records
-from yt8m_lib.averaging import Shadow
+from yt8m_lib.averaging import Average, CheckpointMean, Shadow
+from yt8m_lib.intervals import sampled_gap
 from yt8m_lib.params import Params
 from yt8m_lib.plan import Step
-from yt8m_lib.predictions import report_half, selection_half
+from yt8m_lib.predictions import Predictions, report_half, selection_half
 from yt8m_lib.quantization import stored_bytes
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, RunLog
@@ -67,9 +70,9 @@ def follow_with_shadow(
     train: Records,
     validation: Records,
 ) -> None:
-    """Train on at a lower rate while a shadow follows; log the raw weights' answers and it."""
-    settings = step.settings["averaging"]
-    shadow = Shadow(model, settings["time_constant"])
+    """Train on at a lower rate while averages follow; log the raw weights' answers and theirs."""
+    params, settings = experiment.params, step.settings["averaging"]
+    averages = _averages(experiment, step, model)
     trainer = make_trainer(
         experiment,
         step,
@@ -78,25 +81,54 @@ def follow_with_shadow(
         step.tags["model"],
         checkpoints="averaging",
         prefix="averaging_",
-        shadow=shadow,
+        averages=list(averages.values()),
         rate_divisor=settings["rate_divisor"],
     )
     history = trainer.fit(train, settings["epochs"])
     run.table("averaging_history", pd.DataFrame(history))
-    unaveraged, _ = inference.predict([model], validation, experiment.params)
-    run.save("unaveraged.npz", unaveraged.save)
-    run.metrics(gap_unaveraged=metrics.gap(report_half(unaveraged)))
-    shadow.swap()
-    log_model(run, model, validation, experiment.params)
+    answer = inference.answerer([model], validation, params, params.seed)
+    log_answers(run, "unaveraged", answer()[0])
+    shadow = averages.pop("shadow")
+    for name, average in averages.items():
+        average.swap(model)
+        log_answers(run, name, answer()[0])
+        average.swap(model)
+    shadow.swap(model)
+    log_model(run, model, answer(), params)
 
 
-def log_model(run: RunLog, model: keras.Model, validation: Records, params: Params) -> None:
-    """Log a trained model, its predictions, its metrics on the report half, and its bytes."""
-    predictions, seconds = inference.predict([model], validation, params, params.seed)
+def _averages(experiment: Experiment, step: Step, model: keras.Model) -> dict[str, Average]:
+    """The shadow and, to be compared with it, the mean of checkpoints and the two together."""
+    settings = step.settings["averaging"]
+    shadow = Shadow(model, settings["time_constant"])
+    averages: dict[str, Average] = {"shadow": shadow}
+    if settings.get("checkpoints"):
+        videos = experiment.find("data/data").metrics["train_videos"]
+        steps = settings["epochs"] * math.ceil(videos / step.settings["model"]["batch"])
+        every = max(1, steps // settings["checkpoints"])
+        averages["checkpoints"] = CheckpointMean(lambda: model.variables, every)
+        averages["shadow_checkpoints"] = CheckpointMean(lambda: shadow.averages, every)
+    return averages
+
+
+def log_answers(run: RunLog, name: str, answers: Predictions) -> None:
+    """Log a model's answers, and their GAP with its resamples: all that tables compare."""
+    gap = sampled_gap(report_half(answers))
+    run.save(f"{name}.npz", answers.save)
+    run.save(f"{name}_gap.npz", gap.save)
+    if name != "predictions":  # whose metrics are all logged together
+        run.metrics(**{f"gap_{name}": gap.value})
+
+
+def log_model(
+    run: RunLog, model: keras.Model, answers: tuple[Predictions, float], params: Params
+) -> None:
+    """Log a trained model, what ``predict`` says of it, its metrics, and its bytes."""
+    predictions, seconds = answers
     weights = [tuple(v.shape) for v in model.variables]
     float32, quantized = stored_bytes(weights, params.quantization.more_than)
     run.save("model.keras", lambda path: models.save(model, path))
-    run.save("predictions.npz", predictions.save)
+    log_answers(run, "predictions", predictions)
     chosen = selection_half(predictions.ids)
     run.metrics(
         **metrics.evaluate(report_half(predictions)),

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from yt8m_lib import distillation, ensembling, metrics, models, records
+from yt8m_lib import distillation, ensembling, inference, metrics, models, records
 from yt8m_lib.phases.common import (
     follow_with_shadow,
     forget_models,
     fresh_model,
+    log_answers,
     log_model,
     make_trainer,
 )
@@ -22,10 +23,10 @@ def distil(
     experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
 ) -> None:
     """One step of the distillation phase: choose teachers, or train a student."""
-    if step.tags["kind"] == "student":
-        train_student(experiment, step, run, train, validation)
-    else:
+    if step.tags["kind"] == "soft targets":
         choose_teachers(experiment, step, run)
+    else:
+        train_student(experiment, step, run, train, validation)
 
 
 def choose_teachers(experiment: Experiment, step: Step, run: RunLog) -> pd.DataFrame:
@@ -51,7 +52,7 @@ def choose_teachers(experiment: Experiment, step: Step, run: RunLog) -> pd.DataF
     distillation.write_soft_targets(teachers, train, params, folder, run.say)
     listed = combinations.assign(members=combinations["members"].map(" + ".join))
     run.table("combinations", listed)
-    run.save("predictions.npz", together.save)
+    log_answers(run, "predictions", together)
     run.metrics(**metrics.evaluate(report_half(together)))
     run.tags(teachers=" + ".join(chosen), folder=folder)
     return listed
@@ -79,4 +80,5 @@ def train_student(
     if params.is_averaged(name):
         follow_with_shadow(experiment, step, run, model, taught, validation)
     else:
-        log_model(run, model, validation, params)
+        answers = inference.predict([model], validation, params, params.seed)
+        log_model(run, model, answers, params)

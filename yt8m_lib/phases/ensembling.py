@@ -1,17 +1,20 @@
 """The final ensemble (sec. 4.3): search its weights, export one model, measure that file."""
 
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from yt8m_lib import ensembling, export, inference, metrics, models, quantization
-from yt8m_lib.params import Params
-from yt8m_lib.phases.common import forget_models
+from yt8m_lib.params import FAMILIES, Params
+from yt8m_lib.phases.common import forget_models, log_answers
 from yt8m_lib.plan import Step
 from yt8m_lib.predictions import Predictions, report_half
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, Finished, RunLog
+
+Search = Callable[[Iterable[str]], ensembling.SearchResult]
 
 
 def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> None:
@@ -22,36 +25,82 @@ def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) 
         for key in step.parents
         if key.startswith("quantization/")
     }
-    answers = {name: Predictions.load(r.file("predictions.npz")) for name, r in members.items()}
+    answers = {name: _answers(run) for name, run in members.items()}
     sizes = {name: int(r.metrics["size_bytes"]) for name, r in members.items()}
     needed = {name: size + export.GRAPH_BYTES for name, size in sizes.items()}
     budget, trials = params.ensembling.budget_bytes, params.ensembling.trials
+
+    def search(names: Iterable[str]) -> ensembling.SearchResult:
+        some, seed = {name: answers[name] for name in names}, experiment.plan.seed(step)
+        return ensembling.random_search(some, needed, budget, trials, seed)
+
     run.say(export.which_fit(sizes, budget))
-    search = ensembling.random_search(answers, needed, budget, trials, experiment.plan.seed(step))
-    flat_names = ensembling.fit_budget(needed, budget)
-    flat = ensembling.combine(answers, ensembling.flat_weights(flat_names))
+    found = search(answers)
     folder = params.folder / "model"
-    size = _export(experiment, members, search.weights, folder)
+    size = _export(experiment, members, found.weights, folder)
     tuned, seconds = _predict_exported(folder, validation, params)
-    table = pd.DataFrame(
-        [(n, search.weights.get(n, 0.0), sizes[n]) for n in members],
-        columns=["model", "weight", "bytes"],
-    )
-    run.table("members", table)
-    run.table("search", search.trials)
-    run.save("predictions.npz", tuned.save)
-    run.save("flat.npz", flat.save)
-    run.save("class_prior.npz", _class_prior(experiment, tuned).save)
+    flat = ensembling.fit_budget(needed, budget)
+    log_answers(run, "predictions", tuned)
+    log_answers(run, "flat", ensembling.combine(answers, ensembling.flat_weights(flat)))
+    log_answers(run, "class_prior", _class_prior(experiment, tuned))
+    _log_parts(experiment, run, answers, search)
+    run.table("members", _members(found.weights, sizes))
+    run.table("search", found.trials)
     run.file(folder, "model")
     run.metrics(
         **metrics.evaluate(report_half(tuned)),
-        gap_flat=metrics.gap(report_half(flat)),
-        flat_bytes=sum(sizes[name] for name in flat_names),
-        gap_selection=search.gap,
-        size_bytes=sum(sizes[name] for name in search.weights),
+        flat_bytes=sum(sizes[name] for name in flat),
+        gap_selection=found.gap,
+        size_bytes=sum(sizes[name] for name in found.weights),
         saved_model_bytes=size,
         inference_seconds=seconds,
     )
+
+
+def _members(weights: dict[str, float], sizes: dict[str, int]) -> pd.DataFrame:
+    rows = [(name, weights.get(name, 0.0), size) for name, size in sizes.items()]
+    return pd.DataFrame(rows, columns=["model", "weight", "bytes"])
+
+
+def _log_parts(
+    experiment: Experiment, run: RunLog, answers: dict[str, Predictions], search: Search
+) -> None:
+    """Log what parts of the ensemble reach, and each family before and after distillation."""
+    for name, part in _parts(experiment.params, list(answers)).items():
+        found = search(part)
+        run.metrics(**{f"gap_selection_{name}": found.gap})
+        log_answers(run, name, ensembling.combine(answers, found.weights))
+    for name, some in _families(experiment).items():
+        log_answers(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
+
+
+def _parts(params: Params, names: list[str]) -> dict[str, list[str]]:
+    """Which members are searched alone, to see what the others add."""
+    students = params.distillation.students
+    parts = {"first_round": [name for name in names if students[name].round == 1]}
+    for family in FAMILIES:
+        parts[f"{family}_alone"] = [
+            name for name in names if params.models[students[name].model].family == family
+        ]
+    return {name: part for name, part in parts.items() if 0 < len(part) < len(names)}
+
+
+def _families(experiment: Experiment) -> dict[str, dict[str, Predictions]]:
+    """Each family's first-round students of its own teachers, and the same models before that."""
+    params, groups = experiment.params, {}
+    for name, student in params.distillation.students.items():
+        family = params.models[student.model].family
+        if student.round == 1 and student.taught_by == family:
+            step = experiment.plan[f"distillation/{name}"]
+            pair = {"students": step.key, "teachers": step.parents[1]}
+            for kind, key in pair.items():
+                group = groups.setdefault(f"{family}_{kind}", {})
+                group[key] = _answers(experiment.find(key))
+    return groups
+
+
+def _answers(run: Finished) -> Predictions:
+    return Predictions.load(run.file("predictions.npz"))
 
 
 def _export(

@@ -5,7 +5,7 @@ import numpy as np
 
 from yt8m_lib import export, inference, metrics, models, quantization
 from yt8m_lib.params import Params
-from yt8m_lib.phases.common import forget_models
+from yt8m_lib.phases.common import forget_models, log_answers
 from yt8m_lib.plan import Step
 from yt8m_lib.predictions import report_half
 from yt8m_lib.records import Records
@@ -28,7 +28,7 @@ def quantize(experiment: Experiment, step: Step, run: RunLog, validation: Record
     ):
         variable.assign(values)
     predictions, _ = inference.predict([model], validation, params, params.seed)
-    run.save("predictions.npz", predictions.save)
+    log_answers(run, "predictions", predictions)
     run.save("weights.npz", lambda path: quantization.save(stored, path))
     run.metrics(
         **metrics.evaluate(report_half(predictions)),

@@ -1,15 +1,24 @@
-"""The report: the paper's four tables and their figures."""
+"""The report: the paper's four tables, each claim's verdict, and their figures."""
 
-from yt8m_lib import figures, tables
+import pandas as pd
+
+from yt8m_lib import figures, findings, tables
 from yt8m_lib.tracking import Experiment, RunLog
 
 
 def write(experiment: Experiment, run: RunLog) -> None:
-    """Make the four tables and their figures: files in the experiment's folder, and artifacts."""
+    """Make the tables and their figures: files in the experiment's folder, and artifacts.
+
+    The findings are of all repeats that are finished by now.
+    """
     for name in tables.TITLES:
-        table = getattr(tables, name)(experiment)
-        run.table(name, table)
-        run.figure(name, getattr(figures, name)(table))
-        for path in tables.write(table, name, experiment.params):
-            run.file(path)
+        _log(experiment, run, name, getattr(tables, name)(experiment))
+    _log(experiment, run, "findings", findings.table(findings.repeats(experiment.params)))
     run.metrics(**experiment.find("ensembling/ensemble").metrics)
+
+
+def _log(experiment: Experiment, run: RunLog, name: str, table: pd.DataFrame) -> None:
+    run.table(name, table)
+    run.figure(name, getattr(figures, name)(table))
+    for path in tables.write(table, name, experiment.params):
+        run.file(path)

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from yt8m_lib.phases.common import fresh_model, log_model, make_trainer
+from yt8m_lib import inference
+from yt8m_lib.phases.common import fresh_model, log_answers, log_model, make_trainer
 from yt8m_lib.plan import Step
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, RunLog
@@ -16,4 +17,9 @@ def train(
     model = fresh_model(params, step.name, experiment.plan.seed(step))
     trainer = make_trainer(experiment, step, run, model, step.name, checkpoints="teacher")
     run.table("history", pd.DataFrame(trainer.fit(train, params.models[step.name].epochs)))
-    log_model(run, model, validation, params)
+    for inference_mode in step.settings.get("compare_inference", ()):
+        otherwise = params.model_copy(update={"inference": inference_mode})
+        answers, _ = inference.predict([model], validation, otherwise, params.seed)
+        log_answers(run, inference_mode, answers)
+    answers = inference.predict([model], validation, params, params.seed)
+    log_model(run, model, answers, params)

@@ -1,0 +1,191 @@
+"""Claims, their verdicts, and what a study compares."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from yt8m_lib import findings, params
+from yt8m_lib.claims import CLAIMS, Claim, verdict
+from yt8m_lib.findings import over_repeats, sampled_mean
+from yt8m_lib.intervals import Sampled
+from yt8m_lib.plan import Plan
+
+NONE = Sampled(0.0, np.zeros(10), videos=100)
+
+
+def test_margins_are_half_the_published_effect_or_the_smallest_of_interest():
+    assert CLAIMS["1-dbof"].margin == 0.001
+    assert CLAIMS["6-rnn"].margin == 0.00645
+    assert CLAIMS["11"].margin == 0.00025
+    assert {CLAIMS[part].margin for part in ("1-netvlad", "5", "7-0.4", "13-rnn")} == {0.0005}
+    assert {int(part.split("-")[0]) for part in CLAIMS} == set(range(1, 15))
+
+
+class Everything:
+    """An experiment in which every run is finished and answers as ``gap`` says."""
+
+    def __init__(self, settings, gap=lambda key, answers: NONE):
+        self.params, self.plan, self._gap = settings, Plan(settings), gap
+
+    def find(self, key):
+        return Run(lambda answers="predictions": self._gap(key, answers))
+
+
+class Run:
+    def __init__(self, gap):
+        self.gap, self.has = gap, lambda name: True
+        sizes = {"size_bytes": 1, "size_bytes_float32": 4}
+        self.metrics = sizes | {"seconds_quantized": 3.0, "seconds_float32": 2.0}
+        self.metrics |= {f"gap_selection_{f}_alone": len(f) for f in params.FAMILIES}
+
+
+@pytest.mark.parametrize("name", ["study", "study_video_level"])
+def test_a_study_tests_every_part_of_every_claim(name):
+    study = Everything(params.load(f"params/{name}.yaml"))
+    assert set(findings.effects(study)) == set(CLAIMS)
+
+
+def test_each_part_compares_the_runs_that_it_should():
+    """Each run answers with a power of two, so an effect tells which two were compared."""
+    seen: dict[tuple, int] = {}
+
+    def gap(key, answers):
+        number = seen.setdefault((key, answers), len(seen))
+        return Sampled(float(2**number), np.zeros(10), videos=100)
+
+    smoke = Everything(params.load("params/smoke.yaml"), gap)
+    effects = findings.effects(smoke)
+
+    def of(key, answers="predictions"):
+        return 2 ** seen[(key, answers)]
+
+    ensemble = "ensembling/ensemble"
+    expected = {
+        "1-rnn-control": [
+            (of(f"averaging/{m}"), of(f"averaging/{m}", "unaveraged"))
+            for m in ("LSTM-mid", "GRU-mid")
+        ],
+        "1-netvlad": [(of("averaging/LightVLAD-mid"), of("teachers/LightVLAD-mid"))],
+        "3-gap": [
+            (of(f"quantization/{name}"), of(f"distillation/{name}"))
+            for name in smoke.params.distillation.students
+        ],
+        "5": [(of("quantization/FVNet-mid-S1-quantile"), of("quantization/FVNet-mid-S1"))],
+        "7-0.6": [(of("distillation/LightVLAD-mid-L6"), of("distillation/LightVLAD-mid-S1"))],
+        "8-model": [(of("distillation/LightVLAD-mid-S2"), of("distillation/LightVLAD-mid-S1"))],
+        "9-dbof": [(of("distillation/DBoF-mid-X1"), of("distillation/DBoF-mid-S1"))],
+        "10-dbof": [
+            (of(f"teachers/{m}"), of(f"teachers/{m}", "random_frames"))
+            for m in ("DBoF-mid", "DBoF-low")
+        ],
+        "11": [(of(ensemble), of(ensemble, "flat"))],
+        "12-small": [(of("teachers/LightVLAD-b20"), of("teachers/LightVLAD-mid"))],
+        "12-large": [(of("teachers/LightVLAD-b64"), of("teachers/LightVLAD-mid"))],
+        "13-netvlad": [(of("teachers/NetVLAD-high"), of("teachers/NetVLAD-low"))],
+        "14": [(of(ensemble), of(ensemble, "netvlad_alone"))],
+    }
+    for part, pairs in expected.items():
+        assert effects[part].value == np.mean([after - before for after, before in pairs]), part
+    assert effects["3-size"].value == -0.75 and effects["4"].value == 0.5
+
+
+def test_students_under_comparison_share_their_twins_seed():
+    plan = Plan(params.load("params/study.yaml"))
+    steps = [plan[f"distillation/NetVLAD-low-{end}"] for end in ("S1", "L4", "L6", "S2")]
+    seeds = [plan.seed(step) for step in steps]
+    assert seeds[0] == seeds[1] == seeds[2] != seeds[3]
+    again = Plan(params.load("params/study.yaml", ["repeat=1"]))
+    assert again.seed(again["teachers/NetVLAD-low"]) != plan.seed(plan["teachers/NetVLAD-low"])
+
+
+def a_repeat(**effects: float) -> dict[str, Sampled]:
+    noise = np.linspace(-0.0001, 0.0001, 1000)
+    return {part: Sampled(value, value + noise, videos=100) for part, value in effects.items()}
+
+
+def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs(monkeypatch):
+    repeats = [a_repeat(**{"11": 0.002 + d, "5": d}) for d in (-0.0007, 0.0, 0.0007)]
+    monkeypatch.setattr(findings, "effects", lambda repeat: repeat)
+    table = findings.table(repeats).set_index("part")
+    assert table["verdict"].to_dict() == {"5": "undecided", "11": "reproduced"}
+    assert table["seeds"].eq(3).all() and table["needs"]["11"] == ""
+    assert table["needs"]["5"].endswith("seeds")
+    assert "1 of 14 claims are decided; undecided: 5" in findings.decided(table.reset_index())
+    assert not len(findings.table([]))
+
+
+def test_what_would_decide_a_claim_grows_with_its_interval():
+    claim = Claim("no change", "none", (0.0, 0.0))
+    wide, wider = (Sampled(0.0, np.linspace(-w, w, 1000), videos=100) for w in (0.001, 0.002))
+    assert findings.needs(claim, [wide]) == "361 videos"  # (0.95 * 0.001 / 0.0005)**2 times
+    assert findings.needs(claim, [wider]) == "1,444 videos"
+    assert findings.needs(claim, [Sampled(0.0005, wide.resamples)]).startswith("over 1,000 times")
+
+
+def test_effects_outside_an_earlier_record_are_named():
+    record = pd.DataFrame({"part": ["1-dbof", "11"], "effect": 0, "low": [0, 0], "high": [1, 1]})
+    again = pd.DataFrame({"part": ["11", "1-dbof"], "effect": [0.5, 2.0], "low": 0, "high": 0})
+    assert list(findings.outside(again, record)["part"]) == ["1-dbof"]
+
+
+def test_over_repeats_covers_the_true_effect_about_as_often_as_it_says():
+    """Three seeds around a true effect of 1, unsure by seed alone, by videos alone, by both."""
+    rng = np.random.default_rng(0)
+    for by_seed, by_videos in [(1, 0), (0, 1), (1, 1)]:
+        covered = []
+        for _ in range(300):
+            shared = by_videos * rng.normal()  # the videos at hand favour all seeds alike
+            draws = by_videos * rng.normal(size=1000)
+            values = 1 + shared + by_seed * rng.normal(size=3)
+            effects = [Sampled(value, value + draws) for value in values]
+            low, high = over_repeats(effects).interval()
+            covered.append(low <= 1 <= high)
+        assert 0.91 <= np.mean(covered) <= 0.99
+
+
+def test_over_one_repeat_is_that_repeat():
+    one = Sampled(0.5, np.array([0.4, 0.6]))
+    assert over_repeats([one]).interval() == one.interval()
+
+
+def test_sampled_mean_draws_the_measurements():
+    same = sampled_mean([2.0, 2.0, 2.0])
+    assert (same.value, same.interval()) == (2, (2, 2))
+    values = np.random.default_rng(0).normal(size=40)
+    low, high = sampled_mean(values).interval()
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 40**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "gain", "loss", "none"),
+    [
+        (0.002, 0.004, "reproduced", "opposite", "opposite"),
+        (-0.004, -0.002, "opposite", "reproduced", "opposite"),
+        (-0.0005, 0.0008, "no effect", "no effect", "reproduced"),
+        (0.0001, 0.0009, "reproduced", "no effect", "reproduced"),
+        (-0.0009, -0.0001, "no effect", "reproduced", "reproduced"),
+        (-0.002, 0.003, "undecided", "undecided", "undecided"),
+        (0.0005, 0.003, "reproduced", "opposite", "undecided"),
+        (0.0, 0.003, "undecided", "undecided", "undecided"),
+        (0.0, 0.0, "no effect", "no effect", "reproduced"),
+    ],
+)
+def test_verdict_follows_the_interval(low, high, gain, loss, none):
+    effect, margin = (low + high) / 2, 0.001
+    assert verdict(effect, low, high, "gain", margin) == gain
+    assert verdict(effect, low, high, "loss", margin) == loss
+    assert verdict(effect, low, high, "none", margin) == none
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        (0, 1, -1, "gain", 0.1),
+        (np.nan, 0, 1, "gain", 0.1),
+        (0, 0, 1, "up", 0.1),
+        (0, 0, 1, "gain", -0.1),
+    ],
+)
+def test_verdict_refuses_what_is_no_interval(bad):
+    with pytest.raises(ValueError, match=r"interval|direction"):
+        verdict(*bad)

@@ -1,0 +1,251 @@
+"""Each claim of the paper, tested on an experiment: effect, interval, verdict.
+
+An effect is the mean over all pairs of models that a part of a claim compares, on the report half,
+and the mean over the experiment's repeats, each trained from other seeds on the same videos.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from yt8m_lib.claims import CLAIMS, Claim, verdict
+from yt8m_lib.intervals import RESAMPLES, Sampled
+from yt8m_lib.params import FAMILIES, Model, Params
+from yt8m_lib.tracking import Experiment
+
+Effects = Iterator[tuple[str, Sampled]]
+
+
+def repeats(params: Params) -> list[Experiment]:
+    """The finished repeats of an experiment, in order: all phases done, the report apart."""
+    ended = Experiment(params).repeats("teachers")
+    parts = [Experiment(params.model_copy(update={"repeat": repeat})) for repeat in ended]
+    return [part for part in parts if part.is_complete(but="report")]
+
+
+def table(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """A row for each part of a claim that these repeats of an experiment test.
+
+    Columns: claim, part, text, said, effect, low, high, margin, seeds, videos (of the report half;
+    0 where bytes or seconds are compared), verdict, and needs: what would decide it.
+    """
+    if not experiments:
+        return pd.DataFrame()
+    found = [effects(experiment) for experiment in experiments]
+    rows = [
+        _row(part, [f[part] for f in found]) for part in CLAIMS if all(part in f for f in found)
+    ]
+    return pd.DataFrame(rows)
+
+
+def decided(table: pd.DataFrame) -> str:
+    """How many claims are decided, and which are not or were not tested."""
+    open_ = sorted(set(table["claim"][table["verdict"] == "undecided"]))
+    tested = set(table["claim"])
+    untested = sorted({int(part.split("-")[0]) for part in CLAIMS} - tested)
+    words = f"{len(tested) - len(open_)} of 14 claims are decided"
+    if open_:
+        words += f"; undecided: {', '.join(map(str, open_))}"
+    return words + (f"; not tested here: {', '.join(map(str, untested))}" if untested else "")
+
+
+def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
+    """The parts whose effect lies outside the interval of an earlier record of the same study."""
+    both = table.merge(reference, on="part", suffixes=("", "_reference"))
+    within = both["effect"].between(both["low_reference"], both["high_reference"])
+    return both.loc[~within, ["part", "effect", "low_reference", "high_reference"]]
+
+
+def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:
+    claim, effect = CLAIMS[part], over_repeats(by_repeat)
+    low, high = effect.interval()
+    judged = verdict(effect.value, low, high, claim.direction, claim.margin)
+    return {
+        "claim": int(part.split("-")[0]),
+        "part": part,
+        "text": claim.text,
+        "said": claim.said,
+        "effect": effect.value,
+        "low": low,
+        "high": high,
+        "margin": claim.margin,
+        "seeds": len(by_repeat),
+        "videos": effect.videos,
+        "verdict": judged,
+        "needs": needs(claim, by_repeat) if judged == "undecided" else "",
+    }
+
+
+def needs(claim: Claim, by_repeat: Sequence[Sampled]) -> str:
+    """About how many videos or seeds would decide a claim, were the effect just what it seems.
+
+    An interval shrinks with the root of their number. What is named is the larger cause of doubt.
+    """
+    effect = over_repeats(by_repeat)
+    low, high = effect.interval()
+    size, margin = abs(effect.value), claim.margin
+    room = abs(size - margin) if claim.direction == "none" else max(size, margin - size)
+    times = ((high - low) / 2 / max(room, 1e-9)) ** 2
+    by_videos = float(np.std(Sampled.mean(by_repeat).resamples))
+    by_seeds = spread_of_mean(by_repeat) if len(by_repeat) > 1 else 0.0
+    count, unit = (effect.videos, "videos") if by_videos > by_seeds else (len(by_repeat), "seeds")
+    return (
+        f"{np.ceil(count * times):,.0f} {unit}" if times < 1000 else f"over 1,000 times the {unit}"
+    )
+
+
+# --- Uncertainty over repeats, and of what is not measured on videos ---
+
+
+def sampled_mean(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> Sampled:
+    """Mean of measurements that are not of videos (sizes, times), they themselves drawn anew."""
+    values = np.asarray(values, np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    return Sampled(float(values.mean()), values[draws].mean(axis=1))
+
+
+def over_repeats(effects: Sequence[Sampled], seed: int = 0) -> Sampled:
+    """Mean of an effect over repeats (seeds) of an experiment, unsure by both videos and seeds.
+
+    Videos are drawn alike for all repeats. Drawing the few seeds anew would give far too narrow an
+    interval: of three, the 95 % interval is their range, which holds the true mean 3 times in 4.
+    So their mean is drawn from Student's t about it, which knows how few they are.
+    """
+    mean = Sampled.mean(effects)
+    if len(effects) == 1:
+        return mean
+    noise = np.random.default_rng(seed).standard_t(len(effects) - 1, len(mean.resamples))
+    resamples = mean.resamples + spread_of_mean(effects) * noise
+    return Sampled(mean.value, resamples, mean.videos, mean.digest)
+
+
+def spread_of_mean(effects: Sequence[Sampled]) -> float:
+    """Standard error of the mean of several repeats' effects."""
+    return float(np.std([e.value for e in effects], ddof=1) / np.sqrt(len(effects)))
+
+
+# --- What each claim compares, in one repeat ---
+
+
+def effects(experiment: Experiment) -> dict[str, Sampled]:
+    """The effect of each part of a claim that one repeat of an experiment tests."""
+    found: dict[str, list[Sampled]] = {}
+    for compare in (_averaging, _quantization, _distillation, _inference, _sizes, _ensemble):
+        for part, effect in compare(experiment):
+            found.setdefault(part, []).append(effect)
+    means = {part: Sampled.mean(found[part]) for part in CLAIMS if part in found}
+    return means | _costs(experiment)
+
+
+def _averaging(experiment: Experiment) -> Effects:
+    """Claims 1 and 2: a model before, after, and after the same training averaged otherwise."""
+    for step in experiment.plan.of("averaging"):
+        run, family = experiment.find(step.key), step.tags["family"]
+        yield f"1-{family}", run.gap() - experiment.find(step.parents[0]).gap()
+        yield f"1-{family}-control", run.gap() - run.gap("unaveraged")
+        if experiment.params.averaging.checkpoints:
+            yield f"2-{family}", run.gap("checkpoints") - run.gap()
+            yield f"2-{family}-both", run.gap("shadow_checkpoints") - run.gap()
+
+
+def _quantization(experiment: Experiment) -> Effects:
+    """Claims 3 and 5: a student's answers with stored weights against float32 and other schemes."""
+    for step in experiment.plan.of("quantization"):
+        answers = experiment.find(step.key).gap()
+        if step.tags["scheme"] == "linear":
+            yield "3-gap", answers - experiment.find(step.parents[0]).gap()
+        elif step.tags["scheme"] == "quantile":
+            yield "5", answers - experiment.find(f"quantization/{step.tags['student']}").gap()
+
+
+def _costs(experiment: Experiment) -> dict[str, Sampled]:
+    """Claims 3 and 4: bytes and seconds of the students in 8 bits, as a share of float32's."""
+    steps = [s for s in experiment.plan.of("quantization") if s.tags["scheme"] == "linear"]
+    runs = [experiment.find(step.key).metrics for step in steps]
+    pairs = {
+        "3-size": ("size_bytes", "size_bytes_float32"),
+        "4": ("seconds_quantized", "seconds_float32"),
+    }
+    return {
+        part: sampled_mean([run[new] / run[old] - 1 for run in runs])
+        for part, (new, old) in pairs.items()
+        if runs
+    }
+
+
+def _distillation(experiment: Experiment) -> Effects:
+    """Claims 6 to 9: students against their architecture's teacher, and against each other."""
+    params, known = experiment.params, experiment.params.distillation.students
+    gaps = {name: experiment.find(f"distillation/{name}").gap() for name in known}
+    own = {
+        student.model: name
+        for name, student in known.items()
+        if student.round == 1 and params.models[student.model].family == student.taught_by
+    }
+    for name, student in known.items():
+        family = params.models[student.model].family
+        if own.get(student.model) == name:
+            teacher = experiment.plan[f"distillation/{name}"].parents[1]
+            yield "6-model", gaps[name] - experiment.find(teacher).gap()
+        elif student.round == 2 and student.model in own:
+            yield "8-model", gaps[name] - gaps[own[student.model]]
+        elif student.taught_by != family and student.model in own:
+            yield f"9-{family}", gaps[name] - gaps[own[student.model]]
+    for name, student in params.distillation.compare.items():
+        twin = experiment.plan[f"distillation/{name}"].twin.removeprefix("distillation/")
+        if twin in gaps and student.label_weight is not None:
+            answers = experiment.find(f"distillation/{name}").gap()
+            yield f"7-{student.label_weight:g}", answers - gaps[twin]
+
+
+def _inference(experiment: Experiment) -> Effects:
+    """Claim 10: the same weights on all frames and on random ones."""
+    for step in experiment.plan.of("teachers"):
+        if "random_frames" in step.settings.get("compare_inference", ()):
+            run = experiment.find(step.key)
+            yield f"10-{step.tags['family']}", run.gap() - run.gap("random_frames")
+
+
+def _sizes(experiment: Experiment) -> Effects:
+    """Claims 12 and 13: models that differ in batch alone, or in size alone."""
+    models = experiment.params.models
+
+    def gap(name: str) -> Sampled:
+        return experiment.find(f"teachers/{name}").gap()
+
+    for names in _alike(models, {"batch"}, lambda model: model.batch):
+        if len(names) == 3:
+            small, middle, large = names
+            yield "12-small", gap(small) - gap(middle)
+            yield "12-large", gap(large) - gap(middle)
+    for names in _alike(
+        models, {"clusters", "hidden"}, lambda model: (model.clusters, model.hidden)
+    ):
+        yield f"13-{models[names[0]].family}", gap(names[-1]) - gap(names[0])
+
+
+def _alike(models: dict[str, Model], but: set[str], order: Callable) -> list[list[str]]:
+    """Groups of models that are alike in all but some settings, each group in an order of these."""
+    groups: dict[str, list[str]] = {}
+    for name, model in models.items():
+        groups.setdefault(model.model_dump_json(exclude=but), []).append(name)
+    return [sorted(g, key=lambda n: order(models[n])) for g in groups.values() if len(g) > 1]
+
+
+def _ensemble(experiment: Experiment) -> Effects:
+    """Claims 6 (families), 8 (the ensemble), 11 and 14."""
+    if "ensembling/ensemble" not in experiment.plan.steps:
+        return
+    run = experiment.find("ensembling/ensemble")
+    yield "11", run.gap() - run.gap("flat")
+    if run.has("first_round_gap.npz"):
+        yield "8-ensemble", run.gap() - run.gap("first_round")
+    families = [family for family in FAMILIES if run.has(f"{family}_alone_gap.npz")]
+    if len(families) == len(FAMILIES):
+        best = max(families, key=lambda family: run.metrics[f"gap_selection_{family}_alone"])
+        yield "14", run.gap() - run.gap(f"{best}_alone")
+    for family in FAMILIES:
+        if run.has(f"{family}_students_gap.npz"):
+            gain = run.gap(f"{family}_students") - run.gap(f"{family}_teachers")
+            yield f"6-{family}", gain
