@@ -26,7 +26,7 @@ run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA=
 test: setup ## lint, then every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 full-size: setup ## train one step of every published model, build and run the 1 GB graph
 	$(BIN)/python tests/full_size.py

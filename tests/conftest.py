@@ -12,6 +12,11 @@ matplotlib.use("Agg")  # here alone: a variable would reach the notebooks, and b
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: of two workers one takes it, and the other all the rest."""
+    items.sort(key=lambda item: item.path.stem != "test_pipeline")
+
+
 def shared(*parts: str) -> Path:
     """A file of the reference data beside the checkout; skips the test where there is none."""
     path = ROOT.parent.joinpath("shared", *parts)

@@ -12,7 +12,8 @@ import pandas as pd
 import papermill
 import pytest
 
-from yt8m_lib import params, pipeline, tables
+from yt8m_lib import findings, params, pipeline, tables
+from yt8m_lib.claims import CLAIMS
 from yt8m_lib.cli import main
 from yt8m_lib.params import FAMILIES, PHASES, ROOT
 from yt8m_lib.pipeline import OwnKernelManager, PhaseError
@@ -82,6 +83,8 @@ def test_everything_is_tracked(smoke):
     ensemble = experiment.find("ensembling/ensemble")
     assert ensemble.metrics["saved_model_bytes"] <= smoke[0].ensembling.budget_bytes
     assert not list((smoke[0].folder / "scratch").iterdir())
+    compared = experiment.find("averaging/DBoF-mid")
+    assert {"gap_unaveraged", "gap_checkpoints", "gap_shadow_checkpoints"} <= set(compared.metrics)
 
 
 def test_a_second_run_reuses_everything(smoke):
@@ -89,6 +92,31 @@ def test_a_second_run_reuses_everything(smoke):
     second = run(settings.results)
     assert second.count("nothing to do") == len(PHASES)
     assert second[second.index("Table 1") :] == first[first.index("Table 1") :]
+
+
+def test_another_repeat_takes_the_same_data_and_other_seeds(smoke):
+    printed = run(smoke[0].results, "--only", "data", "--set", "repeats=2")
+    assert printed.count("data: 1 of 1 finished") == 2 and "repeat 2 of 2" in printed
+    second = params.load("params/smoke.yaml", [f"results={smoke[0].results}", "repeat=1"])
+    assert not Experiment(second, "teachers").finished()
+    assert len(findings.repeats(smoke[0])) == 1
+
+
+def test_findings_have_a_row_for_each_part_and_lie_within_their_own_record(smoke, capsys):
+    settings, _ = smoke
+    table = settings.folder / "tables" / "findings.csv"
+    command = ["findings", "params/smoke.yaml", "--set", f"results={settings.results}"]
+    main([*command, "--against", str(table)])
+    printed = capsys.readouterr().out
+    assert "of 14 claims are decided" in printed and f"of {table}: none" in printed
+    found = pd.read_csv(table).set_index("part")
+    assert set(CLAIMS) - set(found.index) == {"9-rnn", "13-rnn"}  # which smoke.yaml leaves out
+    assert ((found["low"] <= found["effect"]) & (found["effect"] <= found["high"])).all()
+    ensemble = dict(tables.read(settings))["ensemble"].set_index("model")["gap"]
+    gain = ensemble["ensemble (tuned)"] - ensemble["ensemble (flat)"]
+    assert found["effect"]["11"] == pytest.approx(gain, abs=1e-12)
+    main([*command, "--json"])
+    assert len(json.loads(capsys.readouterr().out)) == len(found)
 
 
 def test_the_shipped_model_is_the_reported_one(smoke, capsys):

@@ -210,19 +210,20 @@ def _tables(options: argparse.Namespace) -> None:
 def _findings(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from yt8m_lib import findings, tables
+    from yt8m_lib import findings, params, tables
 
-    params = _load(options)
-    table = findings.table(findings.repeats(params))
+    settings = _load(options)
+    params.check_data(settings)
+    table = findings.table(findings.repeats(settings))
     if not len(table):
         raise FileNotFoundError(
-            f"{params.experiment} has no finished repeat yet: yt8m run {options.params}"
+            f"{settings.experiment} has no finished repeat yet: yt8m run {options.params}"
         )
-    tables.write(table, "findings", params)
+    tables.write(table, "findings", settings)
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
         return
-    print(f"{tables.heading('findings', params)}\n\n{tables.as_text(table)}")
+    print(f"{tables.heading('findings', settings)}\n\n{tables.as_text(table)}")
     print(f"\n{findings.decided(table)}")
     if options.against:
         outside = findings.outside(table, pd.read_csv(options.against))
@@ -236,9 +237,9 @@ def _print_tables(params: Any) -> None:
     for name, table in tables.read(params):
         print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
     print(
-        f"\nTables, figures and executed notebooks: {params.folder}\n"
+        f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"
+        f"Tables, figures and executed notebooks: {params.folder}\n"
         f"The model, ready to tag videos: {params.folder / 'model'}\n"
-        f"Each claim of the paper, judged: yt8m findings params/{params.experiment}.yaml\n"
         "Compare the runs: make ui        Explore the notebooks: make lab"
     )
 

@@ -89,10 +89,12 @@ def needs(claim: Claim, by_repeat: Sequence[Sampled]) -> str:
     times = ((high - low) / 2 / max(room, 1e-9)) ** 2
     by_videos = float(np.std(Sampled.mean(by_repeat).resamples))
     by_seeds = spread_of_mean(by_repeat) if len(by_repeat) > 1 else 0.0
-    count, unit = (effect.videos, "videos") if by_videos > by_seeds else (len(by_repeat), "seeds")
-    return (
-        f"{np.ceil(count * times):,.0f} {unit}" if times < 1000 else f"over 1,000 times the {unit}"
-    )
+    count, unit = len(by_repeat), "seeds"
+    if effect.videos and by_videos > by_seeds:
+        count, unit = effect.videos, "videos"
+    if times > 1000:
+        return f"over 1,000 times the {unit}"
+    return f"{np.ceil(count * times):,.0f} {unit}"
 
 
 # --- Uncertainty over repeats, and of what is not measured on videos ---
@@ -115,7 +117,7 @@ def over_repeats(effects: Sequence[Sampled], seed: int = 0) -> Sampled:
     mean = Sampled.mean(effects)
     if len(effects) == 1:
         return mean
-    noise = np.random.default_rng(seed).standard_t(len(effects) - 1, len(mean.resamples))
+    noise = np.random.default_rng([seed, 1]).standard_t(len(effects) - 1, len(mean.resamples))
     resamples = mean.resamples + spread_of_mean(effects) * noise
     return Sampled(mean.value, resamples, mean.videos, mean.digest)
 
@@ -193,10 +195,10 @@ def _distillation(experiment: Experiment) -> Effects:
         elif student.taught_by != family and student.model in own:
             yield f"9-{family}", gaps[name] - gaps[own[student.model]]
     for name, student in params.distillation.compare.items():
-        twin = experiment.plan[f"distillation/{name}"].twin.removeprefix("distillation/")
-        if twin in gaps and student.label_weight is not None:
-            answers = experiment.find(f"distillation/{name}").gap()
-            yield f"7-{student.label_weight:g}", answers - gaps[twin]
+        step = experiment.plan[f"distillation/{name}"]
+        if step.twin and student.label_weight is not None:
+            change = experiment.find(step.key).gap() - experiment.find(step.twin).gap()
+            yield f"7-{student.label_weight:g}", change
 
 
 def _inference(experiment: Experiment) -> Effects:

@@ -242,25 +242,19 @@ def _student(params: Params, name: str, student: Student) -> Step:
     if params.is_averaged(student.model):
         settings |= {"averaging": _averaged(params, student.model)}
     parent = f"distillation/{soft_targets_name(student.taught_by, student.round)}"
-    twin = _compared_with(params, name, student)
-    tags = _tags(
-        params,
-        student.model,
-        round=str(student.round),
-        taught_by=student.taught_by,
-        kind="compared student" if twin else "student",
-    )
+    compared = name in params.distillation.compare
+    tags = _tags(params, student.model, round=str(student.round), taught_by=student.taught_by)
+    tags["kind"] = "compared student" if compared else "student"
     parents = (parent, _best(params, student.model))
-    return Step("distillation", name, settings, parents, tags, f"distillation/{twin}" * bool(twin))
+    twin = _twin(params, student) if compared else ""
+    return Step("distillation", name, settings, parents, tags, twin)
 
 
-def _compared_with(params: Params, name: str, student: Student) -> str:
-    """The student that a compared one differs from by its lambda alone; "" for a student."""
-    distillation = params.distillation
-    if name not in distillation.compare:
-        return ""
+def _twin(params: Params, student: Student) -> str:
+    """The step of the student that a compared one differs from by its lambda alone."""
     alike = student.model_copy(update={"label_weight": None})
-    return next((n for n, s in distillation.students.items() if s == alike), name)
+    named = (n for n, other in params.distillation.students.items() if other == alike)
+    return next((f"distillation/{name}" for name in named), "")
 
 
 def _quantization(params: Params) -> Iterator[Step]:
