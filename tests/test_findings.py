@@ -103,9 +103,19 @@ def a_repeat(**effects: float) -> dict[str, Sampled]:
     return {part: Sampled(value, value + noise, videos=100) for part, value in effects.items()}
 
 
-def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs(monkeypatch):
+def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
     repeats = [a_repeat(**{"11": 0.002 + d, "5": d}) for d in (-0.0007, 0.0, 0.0007)]
-    monkeypatch.setattr(findings, "effects", lambda repeat: repeat)
+    findings.save(repeats[1], tmp_path / "repeat-1.npz")
+    again = findings.load(tmp_path / "repeat-1.npz")
+    expected = findings.table(repeats)
+    together = findings.table([repeats[0], again, repeats[2]])
+    pd.testing.assert_frame_equal(together, expected, check_exact=False, atol=1e-8)
+    with pytest.raises(ValueError, match="other videos"):
+        findings.table([a_repeat(**{"11": 0.1}), {"11": Sampled(0.1, np.zeros(1000), 9, "x")}])
+
+
+def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs():
+    repeats = [a_repeat(**{"11": 0.004 + d, "5": d}) for d in (-0.0007, 0.0, 0.0007)]
     table = findings.table(repeats).set_index("part")
     assert table["verdict"].to_dict() == {"5": "undecided", "11": "reproduced"}
     assert table["seeds"].eq(3).all() and table["needs"]["11"] == ""

@@ -137,6 +137,13 @@ def _add_findings(commands: Any) -> None:
     text = "test each claim of the paper on all finished repeats: effect, interval, verdict"
     parser = _command(commands, "findings", _findings, text, "PARAMS", json=True)
     parser.add_argument(
+        "--add",
+        metavar="FILE.npz",
+        nargs="+",
+        default=[],
+        help="repeats made elsewhere, as a report leaves them in tables/repeat-N.npz",
+    )
+    parser.add_argument(
         "--against",
         metavar="FILE.csv",
         help="an earlier record of the same study: say which effects lie outside its intervals",
@@ -214,7 +221,8 @@ def _findings(options: argparse.Namespace) -> None:
 
     settings = _load(options)
     params.check_data(settings)
-    table = findings.table(findings.repeats(settings))
+    elsewhere = [findings.load(file) for file in options.add]
+    table = findings.table([*findings.repeats(settings).values(), *elsewhere])
     if not len(table):
         raise FileNotFoundError(
             f"{settings.experiment} has no finished repeat yet: yt8m run {options.params}"

@@ -126,7 +126,7 @@ def findings(table: pd.DataFrame) -> Figure:
         ]
         _rows(axes, names, part["verdict"])
     axes.set_xscale("symlog", linthresh=0.002, linscale=1.5)
-    marks = [-0.05, -0.01, -0.002, -0.001, 0, 0.001, 0.002, 0.01, 0.05]
+    marks = [-0.05, -0.01, -0.002, 0, 0.002, 0.01, 0.05]
     axes.set_xticks(marks, [f"{mark:+g}" if mark else "0" for mark in marks], fontsize=8)
     axes.set_xlabel("effect on GAP with its 95 % interval; light: as published, or the margin")
     return figure

@@ -5,6 +5,7 @@ and the mean over the experiment's repeats, each trained from other seeds on the
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,24 +16,46 @@ from yt8m_lib.params import FAMILIES, Model, Params
 from yt8m_lib.tracking import Experiment
 
 Effects = Iterator[tuple[str, Sampled]]
+EffectOf = dict[str, Sampled]  # of each part of a claim, in one repeat
 
 
-def repeats(params: Params) -> list[Experiment]:
-    """The finished repeats of an experiment, in order: all phases done, the report apart."""
-    ended = Experiment(params).repeats("teachers")
-    parts = [Experiment(params.model_copy(update={"repeat": repeat})) for repeat in ended]
-    return [part for part in parts if part.is_complete(but="report")]
+def repeats(params: Params) -> dict[int, EffectOf]:
+    """The effects of an experiment's finished repeats (all phases but the report), by number."""
+    started = Experiment(params).repeats("teachers")
+    parts = (Experiment(params.model_copy(update={"repeat": repeat})) for repeat in started)
+    return {p.params.repeat: effects(p) for p in parts if p.is_complete(but="report")}
 
 
-def table(experiments: Sequence[Experiment]) -> pd.DataFrame:
-    """A row for each part of a claim that these repeats of an experiment test.
+def save(found: EffectOf, path: str | Path) -> None:
+    """Write one repeat's effects with their resamples as one ``.npz`` file."""
+    arrays = {part: [effect.value, *effect.resamples] for part, effect in found.items()}
+    about = [(effect.videos, effect.digest) for effect in found.values()]
+    np.savez_compressed(
+        path, about=np.array(about), **{k: np.float32(v) for k, v in arrays.items()}
+    )
+
+
+def load(path: str | Path) -> EffectOf:
+    """Read what ``save`` wrote, in single precision."""
+    with np.load(path, allow_pickle=False) as file:
+        about = file["about"]
+        parts = [name for name in file.files if name != "about"]
+        return {
+            part: Sampled(
+                float(file[part][0]), file[part][1:].astype(float), int(videos), str(digest)
+            )
+            for part, (videos, digest) in zip(parts, about, strict=True)
+        }
+
+
+def table(found: Sequence[EffectOf]) -> pd.DataFrame:
+    """A row for each part of a claim that all these repeats of an experiment test.
 
     Columns: claim, part, text, said, effect, low, high, margin, seeds, videos (of the report half;
     0 where bytes or seconds are compared), verdict, and needs: what would decide it.
     """
-    if not experiments:
+    if not found:
         return pd.DataFrame()
-    found = [effects(experiment) for experiment in experiments]
     rows = [
         _row(part, [f[part] for f in found]) for part in CLAIMS if all(part in f for f in found)
     ]
@@ -117,8 +140,9 @@ def over_repeats(effects: Sequence[Sampled], seed: int = 0) -> Sampled:
     mean = Sampled.mean(effects)
     if len(effects) == 1:
         return mean
-    noise = np.random.default_rng([seed, 1]).standard_t(len(effects) - 1, len(mean.resamples))
-    resamples = mean.resamples + spread_of_mean(effects) * noise
+    drawn = np.repeat(mean.resamples, 20)  # t of few seeds has wide tails: they need many draws
+    noise = np.random.default_rng([seed, 1]).standard_t(len(effects) - 1, len(drawn))
+    resamples = drawn + spread_of_mean(effects) * noise
     return Sampled(mean.value, resamples, mean.videos, mean.digest)
 
 
@@ -130,7 +154,7 @@ def spread_of_mean(effects: Sequence[Sampled]) -> float:
 # --- What each claim compares, in one repeat ---
 
 
-def effects(experiment: Experiment) -> dict[str, Sampled]:
+def effects(experiment: Experiment) -> EffectOf:
     """The effect of each part of a claim that one repeat of an experiment tests."""
     found: dict[str, list[Sampled]] = {}
     for compare in (_averaging, _quantization, _distillation, _inference, _sizes, _ensemble):
@@ -189,7 +213,8 @@ def _distillation(experiment: Experiment) -> Effects:
         family = params.models[student.model].family
         if own.get(student.model) == name:
             teacher = experiment.plan[f"distillation/{name}"].parents[1]
-            yield "6-model", gaps[name] - experiment.find(teacher).gap()
+            for part in (f"6-{family}", "6-model"):
+                yield part, gaps[name] - experiment.find(teacher).gap()
         elif student.round == 2 and student.model in own:
             yield "8-model", gaps[name] - gaps[own[student.model]]
         elif student.taught_by != family and student.model in own:
@@ -236,7 +261,7 @@ def _alike(models: dict[str, Model], but: set[str], order: Callable) -> list[lis
 
 
 def _ensemble(experiment: Experiment) -> Effects:
-    """Claims 6 (families), 8 (the ensemble), 11 and 14."""
+    """Claims 6 (a family's flat averages), 8 (the ensemble), 11 and 14."""
     if "ensembling/ensemble" not in experiment.plan.steps:
         return
     run = experiment.find("ensembling/ensemble")
@@ -249,5 +274,4 @@ def _ensemble(experiment: Experiment) -> Effects:
         yield "14", run.gap() - run.gap(f"{best}_alone")
     for family in FAMILIES:
         if run.has(f"{family}_students_gap.npz"):
-            gain = run.gap(f"{family}_students") - run.gap(f"{family}_teachers")
-            yield f"6-{family}", gain
+            yield "6-together", run.gap(f"{family}_students") - run.gap(f"{family}_teachers")

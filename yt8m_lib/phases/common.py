@@ -87,11 +87,11 @@ def follow_with_shadow(
     history = trainer.fit(train, settings["epochs"])
     run.table("averaging_history", pd.DataFrame(history))
     answer = inference.answerer([model], validation, params, params.seed)
-    log_answers(run, "unaveraged", answer()[0])
+    log_gap(run, "unaveraged", answer()[0])
     shadow = averages.pop("shadow")
     for name, average in averages.items():
         average.swap(model)
-        log_answers(run, name, answer()[0])
+        log_gap(run, name, answer()[0])
         average.swap(model)
     shadow.swap(model)
     log_model(run, model, answer(), params)
@@ -111,13 +111,17 @@ def _averages(experiment: Experiment, step: Step, model: keras.Model) -> dict[st
     return averages
 
 
-def log_answers(run: RunLog, name: str, answers: Predictions) -> None:
-    """Log a model's answers, and their GAP with its resamples: all that tables compare."""
+def log_answers(run: RunLog, answers: Predictions) -> None:
+    """Log a model's answers, and their GAP with its resamples."""
+    run.save("predictions.npz", answers.save)
+    run.save("predictions_gap.npz", sampled_gap(report_half(answers)).save)
+
+
+def log_gap(run: RunLog, name: str, answers: Predictions) -> None:
+    """Log the GAP of other answers with its resamples: all that a comparison needs of them."""
     gap = sampled_gap(report_half(answers))
-    run.save(f"{name}.npz", answers.save)
     run.save(f"{name}_gap.npz", gap.save)
-    if name != "predictions":  # whose metrics are all logged together
-        run.metrics(**{f"gap_{name}": gap.value})
+    run.metrics(**{f"gap_{name}": gap.value})
 
 
 def log_model(
@@ -128,7 +132,7 @@ def log_model(
     weights = [tuple(v.shape) for v in model.variables]
     float32, quantized = stored_bytes(weights, params.quantization.more_than)
     run.save("model.keras", lambda path: models.save(model, path))
-    log_answers(run, "predictions", predictions)
+    log_answers(run, predictions)
     chosen = selection_half(predictions.ids)
     run.metrics(
         **metrics.evaluate(report_half(predictions)),

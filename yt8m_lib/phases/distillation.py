@@ -52,7 +52,7 @@ def choose_teachers(experiment: Experiment, step: Step, run: RunLog) -> pd.DataF
     distillation.write_soft_targets(teachers, train, params, folder, run.say)
     listed = combinations.assign(members=combinations["members"].map(" + ".join))
     run.table("combinations", listed)
-    log_answers(run, "predictions", together)
+    log_answers(run, together)
     run.metrics(**metrics.evaluate(report_half(together)))
     run.tags(teachers=" + ".join(chosen), folder=folder)
     return listed

@@ -8,7 +8,7 @@ import pandas as pd
 
 from yt8m_lib import ensembling, export, inference, metrics, models, quantization
 from yt8m_lib.params import FAMILIES, Params
-from yt8m_lib.phases.common import forget_models, log_answers
+from yt8m_lib.phases.common import forget_models, log_answers, log_gap
 from yt8m_lib.plan import Step
 from yt8m_lib.predictions import Predictions, report_half
 from yt8m_lib.records import Records
@@ -40,9 +40,9 @@ def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) 
     size = _export(experiment, members, found.weights, folder)
     tuned, seconds = _predict_exported(folder, validation, params)
     flat = ensembling.fit_budget(needed, budget)
-    log_answers(run, "predictions", tuned)
-    log_answers(run, "flat", ensembling.combine(answers, ensembling.flat_weights(flat)))
-    log_answers(run, "class_prior", _class_prior(experiment, tuned))
+    log_answers(run, tuned)
+    log_gap(run, "flat", ensembling.combine(answers, ensembling.flat_weights(flat)))
+    log_gap(run, "class_prior", _class_prior(experiment, tuned))
     _log_parts(experiment, run, answers, search)
     run.table("members", _members(found.weights, sizes))
     run.table("search", found.trials)
@@ -69,9 +69,9 @@ def _log_parts(
     for name, part in _parts(experiment.params, list(answers)).items():
         found = search(part)
         run.metrics(**{f"gap_selection_{name}": found.gap})
-        log_answers(run, name, ensembling.combine(answers, found.weights))
+        log_gap(run, name, ensembling.combine(answers, found.weights))
     for name, some in _families(experiment).items():
-        log_answers(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
+        log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
 
 
 def _parts(params: Params, names: list[str]) -> dict[str, list[str]]:

@@ -11,6 +11,7 @@ from yt8m_lib.predictions import report_half
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, RunLog
 
+ROUNDS = 7  # of timing: of fewer, the best is still noise
 TIMED_VIDEOS = 512  # on which inference is timed, so that a table does not cost hours
 
 
@@ -28,7 +29,7 @@ def quantize(experiment: Experiment, step: Step, run: RunLog, validation: Record
     ):
         variable.assign(values)
     predictions, _ = inference.predict([model], validation, params, params.seed)
-    log_answers(run, "predictions", predictions)
+    log_answers(run, predictions)
     run.save("weights.npz", lambda path: quantization.save(stored, path))
     run.metrics(
         **metrics.evaluate(report_half(predictions)),
@@ -46,7 +47,7 @@ def _time_both(
     validation: Records,
     params: Params,
 ) -> dict[str, float]:
-    """Seconds for the same videos with float32 and with stored weights: the best of three each."""
+    """Seconds for the same videos with float32 and with stored weights: the best of some rounds."""
     taggers = {
         "seconds_float32": export.Tagger([export.Member(model, plain)], [1.0]),
         "seconds_quantized": export.Tagger([export.Member(model, stored)], [1.0]),
@@ -58,7 +59,7 @@ def _time_both(
     for tagger in taggers.values():  # traces the graph, decodes the codes
         tagger.serve(*held[0])
     best = dict.fromkeys(taggers, np.inf)
-    for _ in range(3):  # in turn, so that a slow moment of the machine hits both
+    for _ in range(ROUNDS):  # in turn, so that a slow moment of the machine hits both
         for name, tagger in taggers.items():
             best[name] = min(best[name], export.seconds(tagger, held))
     return best

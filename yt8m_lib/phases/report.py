@@ -13,7 +13,12 @@ def write(experiment: Experiment, run: RunLog) -> None:
     """
     for name in tables.TITLES:
         _log(experiment, run, name, getattr(tables, name)(experiment))
-    _log(experiment, run, "findings", findings.table(findings.repeats(experiment.params)))
+    repeats = findings.repeats(experiment.params)
+    _log(experiment, run, "findings", findings.table(list(repeats.values())))
+    folder = experiment.params.folder / "tables"
+    for repeat, effects in repeats.items():
+        findings.save(effects, folder / f"repeat-{repeat}.npz")
+    run.file(folder / f"repeat-{experiment.params.repeat}.npz")
     run.metrics(**experiment.find("ensembling/ensemble").metrics)
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from yt8m_lib import inference
-from yt8m_lib.phases.common import fresh_model, log_answers, log_model, make_trainer
+from yt8m_lib.phases.common import fresh_model, log_gap, log_model, make_trainer
 from yt8m_lib.plan import Step
 from yt8m_lib.records import Records
 from yt8m_lib.tracking import Experiment, RunLog
@@ -20,6 +20,6 @@ def train(
     for inference_mode in step.settings.get("compare_inference", ()):
         otherwise = params.model_copy(update={"inference": inference_mode})
         answers, _ = inference.predict([model], validation, otherwise, params.seed)
-        log_answers(run, inference_mode, answers)
+        log_gap(run, inference_mode, answers)
     answers = inference.predict([model], validation, params, params.seed)
     log_model(run, model, answers, params)
