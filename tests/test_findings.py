@@ -105,8 +105,9 @@ def a_repeat(**effects: float) -> dict[str, Sampled]:
 
 def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
     repeats = [a_repeat(**{"11": 0.002 + d, "5": d}) for d in (-0.0007, 0.0, 0.0007)]
-    findings.save(repeats[1], tmp_path / "repeat-1.npz")
-    again = findings.load(tmp_path / "repeat-1.npz")
+    findings.save(1, repeats[1], tmp_path / "repeat-1.npz")
+    number, again = findings.load(tmp_path / "repeat-1.npz")
+    assert number == 1
     expected = findings.table(repeats)
     together = findings.table([repeats[0], again, repeats[2]])
     pd.testing.assert_frame_equal(together, expected, check_exact=False, atol=1e-8)

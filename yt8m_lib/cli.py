@@ -221,8 +221,8 @@ def _findings(options: argparse.Namespace) -> None:
 
     settings = _load(options)
     params.check_data(settings)
-    elsewhere = [findings.load(file) for file in options.add]
-    table = findings.table([*findings.repeats(settings).values(), *elsewhere])
+    repeats = dict(map(findings.load, options.add)) | findings.repeats(settings)
+    table = findings.table(list(repeats.values()))
     if not len(table):
         raise FileNotFoundError(
             f"{settings.experiment} has no finished repeat yet: yt8m run {options.params}"

@@ -26,26 +26,22 @@ def repeats(params: Params) -> dict[int, EffectOf]:
     return {p.params.repeat: effects(p) for p in parts if p.is_complete(but="report")}
 
 
-def save(found: EffectOf, path: str | Path) -> None:
+def save(repeat: int, found: EffectOf, path: str | Path) -> None:
     """Write one repeat's effects with their resamples as one ``.npz`` file."""
-    arrays = {part: [effect.value, *effect.resamples] for part, effect in found.items()}
-    about = [(effect.videos, effect.digest) for effect in found.values()]
-    np.savez_compressed(
-        path, about=np.array(about), **{k: np.float32(v) for k, v in arrays.items()}
-    )
+    arrays = {part: np.float32([e.value, *e.resamples]) for part, e in found.items()}
+    videos = np.array([(effect.videos, effect.digest) for effect in found.values()])
+    np.savez_compressed(path, repeat=repeat, videos=videos, **arrays)
 
 
-def load(path: str | Path) -> EffectOf:
-    """Read what ``save`` wrote, in single precision."""
+def load(path: str | Path) -> tuple[int, EffectOf]:
+    """Read what ``save`` wrote: the repeat's number and its effects, in single precision."""
     with np.load(path, allow_pickle=False) as file:
-        about = file["about"]
-        parts = [name for name in file.files if name != "about"]
-        return {
-            part: Sampled(
-                float(file[part][0]), file[part][1:].astype(float), int(videos), str(digest)
-            )
-            for part, (videos, digest) in zip(parts, about, strict=True)
+        arrays = {name: file[name].astype(float) for name in file.files if name in CLAIMS}
+        effects = {
+            part: Sampled(float(array[0]), array[1:], int(videos), str(digest))
+            for (part, array), (videos, digest) in zip(arrays.items(), file["videos"], strict=True)
         }
+        return int(file["repeat"]), effects
 
 
 def table(found: Sequence[EffectOf]) -> pd.DataFrame:

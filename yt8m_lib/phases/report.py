@@ -17,7 +17,7 @@ def write(experiment: Experiment, run: RunLog) -> None:
     _log(experiment, run, "findings", findings.table(list(repeats.values())))
     folder = experiment.params.folder / "tables"
     for repeat, effects in repeats.items():
-        findings.save(effects, folder / f"repeat-{repeat}.npz")
+        findings.save(repeat, effects, folder / f"repeat-{repeat}.npz")
     run.file(folder / f"repeat-{experiment.params.repeat}.npz")
     run.metrics(**experiment.find("ensembling/ensemble").metrics)
 
