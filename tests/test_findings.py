@@ -89,8 +89,10 @@ def test_each_part_compares_the_runs_that_it_should():
     assert effects["3-size"].value == -0.75 and effects["4"].value == 0.5
 
 
-def test_students_under_comparison_share_their_twins_seed():
+def test_what_is_compared_alone_shares_its_twins_seed():
     plan = Plan(params.load("params/study.yaml"))
+    batches = [plan[f"teachers/NetVLAD-low{end}"] for end in ("", "-b32", "-b102")]
+    assert len({plan.seed(step) for step in batches}) == 1
     steps = [plan[f"distillation/NetVLAD-low-{end}"] for end in ("S1", "L4", "L6", "S2")]
     seeds = [plan.seed(step) for step in steps]
     assert seeds[0] == seeds[1] == seeds[2] != seeds[3]

@@ -188,7 +188,22 @@ def _teachers(params: Params) -> Iterator[Step]:
         settings = _training(params, name)
         if model.architecture in POOLED:
             settings |= {"compare_inference": params.compare_inference}
-        yield Step("teachers", name, settings, ("data/data",), _tags(params, name, round="0"))
+        tags, twin = _tags(params, name, round="0"), _other_batch(params, name)
+        yield Step("teachers", name, settings, ("data/data",), tags, twin)
+
+
+def _other_batch(params: Params, name: str) -> str:
+    """The step of the first model listed before this one that differs from it in batch alone."""
+    model = params.models[name]
+    for other, settings in params.models.items():
+        if other == name:
+            break
+        if (
+            settings.batch != model.batch
+            and settings.model_copy(update={"batch": model.batch}) == model
+        ):
+            return f"teachers/{other}"
+    return ""
 
 
 def _averaging(params: Params) -> Iterator[Step]:
