@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib.claims import CLAIMS, Claim, verdict
+from yt8m_lib.claims import CLAIMS, NUMBERS, Claim, verdict
 from yt8m_lib.intervals import RESAMPLES, Sampled
 from yt8m_lib.params import FAMILIES, Model, Params
 from yt8m_lib.tracking import Experiment
@@ -62,8 +62,8 @@ def decided(table: pd.DataFrame) -> str:
     """How many claims are decided, and which are not or were not tested."""
     open_ = sorted(set(table["claim"][table["verdict"] == "undecided"]))
     tested = set(table["claim"])
-    untested = sorted({int(part.split("-")[0]) for part in CLAIMS} - tested)
-    words = f"{len(tested) - len(open_)} of 14 claims are decided"
+    untested = sorted(set(NUMBERS) - tested)
+    words = f"{len(tested) - len(open_)} of {len(NUMBERS)} claims are decided"
     if open_:
         words += f"; undecided: {', '.join(map(str, open_))}"
     return words + (f"; not tested here: {', '.join(map(str, untested))}" if untested else "")
