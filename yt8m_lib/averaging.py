@@ -1,12 +1,13 @@
 """Weight averaging (sec. 4.1, Table 1): averages of the weights that follow the training."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 
-class Average(tf.Module):
+class Average(tf.Module, ABC):
     """An average of some variables over training steps.
 
     Args:
@@ -18,9 +19,9 @@ class Average(tf.Module):
         self._followed = variables
         self.averages = [tf.Variable(tf.identity(v), trainable=False) for v in self._tensors()]
 
+    @abstractmethod
     def update(self) -> None:
         """Take the variables' present values in; call it after each step."""
-        raise NotImplementedError
 
     def swap(self, model: keras.Model) -> None:
         """Exchange the averages and the model's weights."""

@@ -9,6 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from yt8m_lib.intervals import Sampled
+
 Direction = Literal["gain", "loss", "none"]
 Verdict = Literal["reproduced", "no effect", "opposite", "undecided"]
 
@@ -23,18 +25,21 @@ class Claim:
         text: what is claimed, in a few words.
         direction: of the effect: a gain, a loss, or none.
         paper: the effect's range as published, (0, 0) for none; empty where no figure is given.
-        unit: "GAP", or "share" of bytes or seconds.
+            In GAP, or in bytes or seconds as a share of float32's.
     """
 
     text: str
     direction: Direction
     paper: tuple[float, float] | tuple[()] = ()
-    unit: str = "GAP"
 
     @property
     def margin(self) -> float:
         """Half the smaller end of the published effect, or the smallest of interest."""
         return min(map(abs, self.paper), default=0.0) / 2 or SMALLEST
+
+    def judge(self, effect: Sampled) -> Verdict:
+        """What the effect's 95 % interval makes of this claim."""
+        return verdict(effect.value, *effect.interval(), self.direction, self.margin)
 
     @property
     def said(self) -> str:
@@ -78,8 +83,8 @@ CLAIMS: dict[str, Claim] = {
     **_each("dbof rnn", "2-{}", "equal-weight checkpoints do the same for {}", "none", _NONE),
     **_each("dbof rnn", "2-{}-both", "... {}: both together add nothing", "none", _NONE),
     "3-gap": Claim("8 bits cost no GAP", "none", _NONE),
-    "3-size": Claim("... at a quarter of the bytes", "loss", (-0.75, -0.75), "share"),
-    "4": Claim("8 bits are a little slower", "gain", (0.065, 0.065), "share"),
+    "3-size": Claim("... at a quarter of the bytes", "loss", (-0.75, -0.75)),
+    "4": Claim("8 bits are a little slower", "gain", (0.065, 0.065)),
     "5": Claim("quantile centroids do worse than uniform ones", "loss"),
     **_each("netvlad fvnet", "6-{}", "students help {}", "gain", (0.00409, 0.0129)),
     **_each("dbof", "6-{}", "students help {}", "gain", (0.00409, 0.00409)),

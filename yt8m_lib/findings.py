@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib.claims import CLAIMS, NUMBERS, Claim, verdict
+from yt8m_lib.claims import CLAIMS, NUMBERS, Claim
 from yt8m_lib.intervals import RESAMPLES, Sampled
 from yt8m_lib.params import FAMILIES, Model, Params
 from yt8m_lib.tracking import Experiment
@@ -78,8 +78,7 @@ def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
 
 def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:
     claim, effect = CLAIMS[part], over_repeats(by_repeat)
-    low, high = effect.interval()
-    judged = verdict(effect.value, low, high, claim.direction, claim.margin)
+    (low, high), judged = effect.interval(), claim.judge(effect)
     return {
         "claim": int(part.split("-")[0]),
         "part": part,

@@ -72,9 +72,11 @@ def run(
         dead = experiment.bury_dead()
         if dead:
             say(f"{dead} unfinished run(s) of a killed process will be made again")
+        repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
         if force:
-            experiment.supersede(phases)
-        for repeat in range(params.repeat, max(params.repeats, params.repeat + 1)):
+            for repeat in repeats:
+                Experiment(params.model_copy(update={"repeat": repeat})).supersede(phases)
+        for repeat in repeats:
             settings = [*overrides, f"repeat={repeat}"] if repeat else list(overrides)
             arguments = {
                 "params_file": _from_root(params_module.find_file(params_file)),

@@ -79,9 +79,12 @@ class Plan:
         return digest_of([self.params.model_dump(mode="json", exclude=ignored), self.data_digest])
 
     def seed(self, step: Step) -> int:
-        """The step's own seed, so that a result does not depend on what ran before it."""
-        which = [self.params.seed, self.params.repeat, step.twin or step.key]
-        return int(digest_of(which), 16) % 2**31
+        """The step's own seed, so that a result does not depend on what ran before it.
+
+        The data are the same in every repeat.
+        """
+        repeat = 0 if step.phase == "data" else self.params.repeat
+        return int(digest_of([self.params.seed, repeat, step.twin or step.key]), 16) % 2**31
 
     def fingerprint(self, key: str) -> str:
         """Hash of all that the step's result depends on."""
@@ -92,16 +95,11 @@ class Plan:
         """All that the step's result depends on, in a form that can be compared."""
         step = self.steps[key]
         return {
-            "parameters": step.settings | self._seeds(step),
+            "parameters": step.settings | {"seed": self.seed(step)},
             "data": self.data_digest,
             "parents": {parent: self.fingerprint(parent) for parent in step.parents},
             "code": code_digests(ROOT / "notebooks" / f"{step.phase}.ipynb"),
         }
-
-    def _seeds(self, step: Step) -> dict[str, int]:
-        """What its random numbers follow from; the data are the same in every repeat."""
-        seeds = {"seed": self.params.seed}
-        return seeds if step.phase == "data" else seeds | {"repeat": self.params.repeat}
 
 
 def what_changed(old: dict[str, Any], new: dict[str, Any]) -> str:

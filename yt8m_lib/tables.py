@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from yt8m_lib.claims import CLAIMS, Claim, verdict
+from yt8m_lib.claims import CLAIMS, Claim
 from yt8m_lib.intervals import Sampled
 from yt8m_lib.params import Params
 
@@ -149,8 +149,7 @@ def _effect(name: str, difference: Sampled) -> dict[str, float]:
 def _judge(claim: Claim | None, effect: Sampled) -> dict[str, str]:
     if claim is None:
         return {"paper": "", "verdict": ""}
-    judged = verdict(effect.value, *effect.interval(), claim.direction, claim.margin)
-    return {"paper": claim.said, "verdict": judged}
+    return {"paper": claim.said, "verdict": claim.judge(effect)}
 
 
 def verdicts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
