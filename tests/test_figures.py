@@ -103,6 +103,32 @@ def test_ensemble_shows_every_gap_and_the_members_weights():
     assert [bar.get_width() for bar in weights.patches] == [0.4, 0.3, 0.3, 0.0]
 
 
+PARTS = ["1-dbof", "1-netvlad", "3-size", "14"]  # bytes are on another scale and not drawn
+
+
+def test_findings_show_each_claims_effect_and_verdict():
+    table = pd.DataFrame({"part": PARTS, "text": "... it helps", "verdict": "no effect"})
+    table = table.assign(videos=[9, 9, 0, 9], effect=GAIN, low=GAIN - 0.001, high=GAIN + 0.002)
+    figure = figures.findings(table)
+    text = drawn(figure)
+    axes = figure.axes[0]
+    assert "1-dbof  it helps" in text and text.count("no effect") == 3 and "3-size" not in text
+    assert points(axes) == pytest.approx(GAIN[[0, 1, 3]])
+    published, margin = axes.patches[:2]
+    assert (published.get_x(), published.get_width()) == pytest.approx((0.002, 0.001))
+    assert (margin.get_x(), margin.get_width()) == pytest.approx((-0.0005, 0.001))
+
+
+def test_effects_of_other_choices_stand_in_the_same_row():
+    table = with_interval(pd.DataFrame({"part": PARTS, "text": "it helps"}), "effect")
+    figure = figures.beside(with_interval(table, "effect clean labels", at=2 * GAIN))
+    text = drawn(figure)
+    kept = GAIN[[0, 1, 3]]
+    assert "clean labels" in text and "as is" in text and "3-size" not in text
+    assert points(figure.axes[0]) == pytest.approx([*kept, *(2 * kept)])
+    assert [row for row, _, _ in ranges(figure.axes[0])] == [0, 0, 1, 1, 2, 2]
+
+
 @pytest.mark.parametrize("columns", [["loss"], ["loss", "gap"]])
 def test_learning_curves_draw_each_model_apart(columns):
     names = [f"{kind}-{i}" for kind in MODELS for i in range(3)]

@@ -202,3 +202,16 @@ def test_verdict_follows_the_interval(low, high, gain, loss, none):
 def test_verdict_refuses_what_is_no_interval(bad):
     with pytest.raises(ValueError, match=r"interval|direction"):
         verdict(*bad)
+
+
+def test_effects_stand_beside_those_of_other_choices(tmp_path):
+    columns = {"text": "helps", "said": "better", "low": -0.1, "high": 0.2}
+    own = pd.DataFrame({"part": ["1-dbof", "5", "14"], "effect": [0.01, 0.02, 0.03]})
+    other = pd.DataFrame({"part": ["14", "1-dbof"], "effect": [0.3, 0.1]})
+    other.assign(**columns).to_csv(tmp_path / "findings.csv")
+    joined = findings.beside(own.assign(**columns), {"clean": str(tmp_path / "findings.csv")})
+    assert list(joined["part"]) == ["1-dbof", "14"]
+    assert list(joined["effect"]) == [0.01, 0.03]
+    assert list(joined["effect clean"]) == [0.1, 0.3]
+    assert set(joined["effect clean_low"]) == {-0.1} and set(joined["effect_high"]) == {0.2}
+    assert not len(findings.beside(own, {}))

@@ -51,6 +51,7 @@ def test_paper_has_the_published_settings():
         ("data={train: a*, files: b*}", ["data", "not both"]),
         ("distillation.teachers=9", ["has 4 teachers", "asks for 9"]),
         ("distillation.students.X={model: GRU-mi, taught_by: rnn}", ["did you mean 'GRU-mid'"]),
+        ("beside={clean: results/none.csv}", ["beside, 'clean'", "no file", "results/none.csv"]),
         ("no-equals-sign", ["KEY=VALUE"]),
         ("seed.deeper=1", ["'seed' is a value"]),
     ],

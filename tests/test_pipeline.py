@@ -115,6 +115,9 @@ def test_findings_have_a_row_for_each_part_and_lie_within_their_own_record(smoke
     ensemble = dict(tables.read(settings))["ensemble"].set_index("model")["gap"]
     gain = ensemble["ensemble (tuned)"] - ensemble["ensemble (flat)"]
     assert found["effect"]["11"] == pytest.approx(gain, abs=1e-12)
+    main([*command, "--set", f"beside={{itself: {table}}}"])
+    assert "effect itself 95 %" in capsys.readouterr().out
+    assert (table.parent / "beside.png").exists()
     main([*command, "--json"])
     assert len(json.loads(capsys.readouterr().out)) == len(found)
 

@@ -217,7 +217,7 @@ def _tables(options: argparse.Namespace) -> None:
 def _findings(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from yt8m_lib import findings, params, tables
+    from yt8m_lib import figures, findings, params, tables
 
     settings = _load(options)
     params.check_data(settings)
@@ -227,12 +227,19 @@ def _findings(options: argparse.Namespace) -> None:
         raise FileNotFoundError(
             f"{settings.experiment} has no finished repeat yet: yt8m run {options.params}"
         )
-    tables.write(table, "findings", settings)
+    beside = findings.beside(table, settings.beside)
+    for name, made in {"findings": table, "beside": beside}.items():
+        if len(made):
+            tables.write(made, name, settings)
+            picture = settings.folder / "tables" / f"{name}.png"
+            getattr(figures, name)(made).savefig(picture, dpi=120, bbox_inches="tight")
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
         return
     print(f"{tables.heading('findings', settings)}\n\n{tables.as_text(table)}")
     print(f"\n{findings.decided(table)}")
+    if len(beside):
+        print(f"\n{tables.heading('beside', settings)}\n\n{tables.as_text(beside)}\n")
     if options.against:
         outside = findings.outside(table, pd.read_csv(options.against))
         words = tables.as_text(outside) if len(outside) else "none"

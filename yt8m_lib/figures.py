@@ -110,26 +110,52 @@ def ensemble(table: pd.DataFrame) -> Figure:
 def findings(table: pd.DataFrame) -> Figure:
     """Every claim's effect on GAP with its interval, beside what was published."""
     part = table[table["videos"] > 0].reset_index(drop=True) if len(table) else table
-    figure, (axes,) = _canvas(rows=0.8 * len(part))
+    figure, axes = _claims(part, rows=0.8)
+    if len(part):
+        part = part.rename(columns={"low": "effect_low", "high": "effect_high"})
+        _ranges(axes, part, "effect", [VERDICTS[v] for v in part["verdict"]], 0)
+        _name_claims(axes, part, part["verdict"])
+    return figure
+
+
+def beside(table: pd.DataFrame) -> Figure:
+    """Every claim's effect on GAP, and under other choices; columns as ``findings.beside`` has."""
+    effects = [name for name in table if name.startswith("effect") and f"{name}_low" in table]
+    part = table
+    if len(table):  # bytes and seconds are on another scale
+        part = table[~table["part"].isin(("3-size", "4"))].reset_index(drop=True)
+    figure, axes = _claims(part, rows=1.1)
+    shifts, colours = np.linspace(-0.25, 0.25, len(effects)), cycle((BLUE, ORANGE, GREEN, PINK))
+    for effect, shift, colour in zip(effects, shifts, colours, strict=False):
+        _ranges(axes, part, effect, [colour] * len(part), shift)
+        label = effect.removeprefix("effect").strip() or "as is"
+        axes.plot([], [], "o-", color=colour, label=label)
+    if len(part):
+        _name_claims(axes, part)
+    _legend(figure, axes)
+    return figure
+
+
+def _claims(part: pd.DataFrame, rows: float) -> tuple[Figure, Axes]:
+    """Room for so many rows a claim, each with its published effect or its margin in light."""
+    figure, (axes,) = _canvas(rows=rows * len(part))
     for row, name in enumerate(part["part"] if len(part) else ()):
         if CLAIMS[name].paper:
             low, high = CLAIMS[name].paper
             ends = (-CLAIMS[name].margin, CLAIMS[name].margin) if low == high == 0 else (low, high)
             width = max(ends[1] - ends[0], 0.0002)
             axes.barh(row, width, left=ends[0], height=0.7, color=PAPER, zorder=0.5)
-    if len(part):
-        part = part.rename(columns={"low": "effect_low", "high": "effect_high"})
-        _ranges(axes, part, "effect", [VERDICTS[v] for v in part["verdict"]], 0)
-        names = [
-            f"{p}  {text.removeprefix('... ')}"
-            for p, text in zip(part["part"], part["text"], strict=True)
-        ]
-        _rows(axes, names, part["verdict"])
-    axes.set_xscale("symlog", linthresh=0.002, linscale=1.5)
+    return figure, axes
+
+
+def _name_claims(axes: Axes, part: pd.DataFrame, notes: Sequence[Any] | None = None) -> None:
+    """Name the rows by their claims; effects of a thousandth and of some hundredths both show."""
+    texts = (text.removeprefix("... ") for text in part["text"])
+    _rows(axes, [f"{p}  {text}" for p, text in zip(part["part"], texts, strict=True)], notes)
+    axes.set_xscale("symlog", linthresh=0.002, linscale=1)
     marks = [-0.05, -0.01, -0.002, 0, 0.002, 0.01, 0.05]
-    axes.set_xticks(marks, [f"{mark:+g}" if mark else "0" for mark in marks], fontsize=8)
-    axes.set_xlabel("effect on GAP with its 95 % interval; light: as published, or the margin")
-    return figure
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks], fontsize=8)
+    axes.set_xlabel("effect on GAP, 95 % interval\n(light: as published, or the margin)")
 
 
 def learning_curves(table: pd.DataFrame) -> Figure:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from yt8m_lib.claims import CLAIMS, NUMBERS, Claim
 from yt8m_lib.intervals import RESAMPLES, Sampled
-from yt8m_lib.params import FAMILIES, Model, Params
+from yt8m_lib.params import FAMILIES, ROOT, Model, Params
 from yt8m_lib.tracking import Experiment
 
 Effects = Iterator[tuple[str, Sampled]]
@@ -74,6 +74,29 @@ def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     both = table.merge(reference, on="part", suffixes=("", "_reference"))
     within = both["effect"].between(both["low_reference"], both["high_reference"])
     return both.loc[~within, ["part", "effect", "low_reference", "high_reference"]]
+
+
+def beside(table: pd.DataFrame, records: dict[str, str]) -> pd.DataFrame:
+    """Each part's effect, and what it is in the same study under another choice.
+
+    Args:
+        table: the study's own.
+        records: by a name of the choice, the ``findings.csv`` of the study made under it; a
+            relative path is from the project's folder.
+
+    Returns:
+        Columns part, text, said, effect with its interval, then ``effect <choice>`` with its own,
+        for the parts that every record has; empty where there are no records.
+    """
+    if not (len(table) and records):
+        return pd.DataFrame()
+    ends = {"low": "effect_low", "high": "effect_high"}
+    joined = table[["part", "text", "said", "effect", *ends]].rename(columns=ends)
+    for choice, path in records.items():
+        other = pd.read_csv(ROOT / path)[["part", "effect", *ends]].rename(columns=ends)
+        names = {name: name.replace("effect", f"effect {choice}") for name in other}
+        joined = joined.merge(other.rename(columns=names), on="part")
+    return joined
 
 
 def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:

@@ -211,6 +211,7 @@ class Params(Strict):
     ensembling: Ensembling = Ensembling()
     repeats: Positive = 1  # trainings of everything, each from seeds of its own, on the same data
     repeat: int = Field(default=0, ge=0)  # which of them this is; `yt8m run` counts
+    beside: dict[str, str] = {}  # findings.csv of the same study under other choices, by choice
 
     @property
     def folder(self) -> Path:
@@ -243,6 +244,9 @@ class Params(Strict):
             for name in names:
                 if name not in self.models:
                     raise ValueError(f"{where}: no model {name!r}{nearest(name, self.models)}")
+        for choice, path in self.beside.items():
+            if not (ROOT / path).exists():
+                raise ValueError(f"beside, {choice!r}: there is no file {ROOT / path}")
         self._check_students()
         return self
 

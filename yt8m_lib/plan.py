@@ -75,7 +75,7 @@ class Plan:
     @cached_property
     def pipeline(self) -> str:
         """The experiment's identity: ties the runs of one configuration on one data set."""
-        ignored = {"results", "repeat", "repeats"}
+        ignored = {"results", "repeat", "repeats", "beside"}
         return digest_of([self.params.model_dump(mode="json", exclude=ignored), self.data_digest])
 
     def seed(self, step: Step) -> int:
@@ -146,7 +146,7 @@ def _steps(params: Params) -> Iterator[Step]:
         for build in (_data, _teachers, _averaging, _distillation, _quantization, _ensembling)
         for step in build(params)
     )
-    yield Step("report", "report", {}, before)
+    yield Step("report", "report", {"beside": params.beside}, before)
 
 
 def _reading(params: Params) -> dict[str, Any]:

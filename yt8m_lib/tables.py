@@ -27,7 +27,10 @@ TITLES = {
     "ensemble": "Table 4. The final ensemble (sec. 4.3)",
 }
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
-FINDINGS = "Findings, claim by claim"
+FINDINGS = {
+    "findings": "Findings, claim by claim",
+    "beside": "Effects beside those under other choices",
+}
 SCHEMES: dict[str, Claim] = {"linear": CLAIMS["3-gap"], "quantile": CLAIMS["5"]}
 ROUNDS: dict[str, Claim] = {"1": CLAIMS["6-model"], "2": CLAIMS["8-model"]}
 
@@ -173,7 +176,7 @@ def write(table: pd.DataFrame, name: str, params: Params) -> list[Path]:
 
 def heading(name: str, params: Params) -> str:
     """A table's title with the experiment and its number of classes."""
-    return f"{TITLES.get(name, FINDINGS)}: {params.experiment}, {params.data.classes:,} classes"
+    return f"{(TITLES | FINDINGS)[name]}: {params.experiment}, {params.data.classes:,} classes"
 
 
 def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:

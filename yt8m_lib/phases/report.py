@@ -14,7 +14,10 @@ def write(experiment: Experiment, run: RunLog) -> None:
     for name in tables.TITLES:
         _log(experiment, run, name, getattr(tables, name)(experiment))
     repeats = findings.repeats(experiment.params)
-    _log(experiment, run, "findings", findings.table(list(repeats.values())))
+    found = findings.table(list(repeats.values()))
+    _log(experiment, run, "findings", found)
+    if experiment.params.beside:
+        _log(experiment, run, "beside", findings.beside(found, experiment.params.beside))
     folder = experiment.params.folder / "tables"
     for repeat, effects in repeats.items():
         findings.save(repeat, effects, folder / f"repeat-{repeat}.npz")
