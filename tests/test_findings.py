@@ -136,9 +136,22 @@ def test_what_would_decide_a_claim_grows_with_its_interval():
 
 
 def test_effects_outside_an_earlier_record_are_named():
-    record = pd.DataFrame({"part": ["1-dbof", "11"], "effect": 0, "low": [0, 0], "high": [1, 1]})
-    again = pd.DataFrame({"part": ["11", "1-dbof"], "effect": [0.5, 2.0], "low": 0, "high": 0})
-    assert list(findings.outside(again, record)["part"]) == ["1-dbof"]
+    record = pd.DataFrame({"part": ["1-dbof", "11", "14"], "low": 0, "high": 1})
+    record = record.assign(repeat_low=[np.nan, -5, -5], repeat_high=[np.nan, 5, 5])
+    again = pd.DataFrame({"part": ["11", "14", "1-dbof"], "effect": [4.0, 6.0, 2.0]})
+    assert list(findings.outside(again, record)["part"]) == ["14", "1-dbof"]
+
+
+def test_another_repeat_lies_where_it_is_expected_as_often_as_that_says():
+    rng = np.random.default_rng(0)
+    for seeds in (2, 4):
+        inside = []
+        for _ in range(400):
+            values = rng.normal(size=seeds + 1)
+            first = [Sampled(value, np.zeros(1)) for value in values[1:]]
+            low, high = findings.of_another_repeat(first)
+            inside.append(low <= values[0] <= high)
+        assert 0.92 <= np.mean(inside) <= 0.98
 
 
 def test_over_repeats_covers_the_true_effect_about_as_often_as_it_says():

@@ -146,7 +146,7 @@ def _add_findings(commands: Any) -> None:
     parser.add_argument(
         "--against",
         metavar="FILE.csv",
-        help="an earlier record of the same study: say which effects lie outside its intervals",
+        help="an earlier record of the same study: say which effects lie where it expects none",
     )
 
 
@@ -243,7 +243,8 @@ def _findings(options: argparse.Namespace) -> None:
     if options.against:
         outside = findings.outside(table, pd.read_csv(options.against))
         words = tables.as_text(outside) if len(outside) else "none"
-        print(f"effects outside the intervals of {options.against}: {words}")
+        count = f"{len(outside)} of {len(table)}; 1 in 20 is to be expected"
+        print(f"effects outside the intervals of {options.against} ({count}):\n{words}")
 
 
 def _print_tables(params: Any) -> None:

@@ -17,6 +17,7 @@ from yt8m_lib.tracking import Experiment
 
 Effects = Iterator[tuple[str, Sampled]]
 EffectOf = dict[str, Sampled]  # of each part of a claim, in one repeat
+ROUNDING = 1e-6  # of effects kept in single precision
 
 
 def repeats(params: Params) -> dict[int, EffectOf]:
@@ -48,7 +49,8 @@ def table(found: Sequence[EffectOf]) -> pd.DataFrame:
     """A row for each part of a claim that all these repeats of an experiment test.
 
     Columns: claim, part, text, said, effect, low, high, margin, seeds, videos (of the report half;
-    0 where bytes or seconds are compared), verdict, and needs: what would decide it.
+    0 where bytes or seconds are compared), verdict, needs: what would decide it, and repeat_low,
+    repeat_high: where one more repeat is expected (``of_another_repeat``; NaN of one seed).
     """
     if not found:
         return pd.DataFrame()
@@ -70,10 +72,16 @@ def decided(table: pd.DataFrame) -> str:
 
 
 def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
-    """The parts whose effect lies outside the interval of an earlier record of the same study."""
-    both = table.merge(reference, on="part", suffixes=("", "_reference"))
-    within = both["effect"].between(both["low_reference"], both["high_reference"])
-    return both.loc[~within, ["part", "effect", "low_reference", "high_reference"]]
+    """The parts whose effect lies where an earlier record of the same study expects none.
+
+    That is outside ``repeat_low`` to ``repeat_high``, as one part in 20 is by chance; outside
+    ``low`` to ``high`` where the record is of one seed.
+    """
+    known = reference.reindex(columns=["part", "low", "high", "repeat_low", "repeat_high"])
+    low, high = (known[f"repeat_{end}"].fillna(known[end]) for end in ("low", "high"))
+    record = known[["part"]].assign(recorded_low=low - ROUNDING, recorded_high=high + ROUNDING)
+    both = table[["part", "effect"]].merge(record, on="part")
+    return both[~both["effect"].between(both["recorded_low"], both["recorded_high"])]
 
 
 def beside(table: pd.DataFrame, records: dict[str, str]) -> pd.DataFrame:
@@ -102,6 +110,7 @@ def beside(table: pd.DataFrame, records: dict[str, str]) -> pd.DataFrame:
 def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:
     claim, effect = CLAIMS[part], over_repeats(by_repeat)
     (low, high), judged = effect.interval(), claim.judge(effect)
+    repeat_low, repeat_high = of_another_repeat(by_repeat)
     return {
         "claim": int(part.split("-")[0]),
         "part": part,
@@ -115,6 +124,8 @@ def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:
         "videos": effect.videos,
         "verdict": judged,
         "needs": needs(claim, by_repeat) if judged == "undecided" else "",
+        "repeat_low": repeat_low,
+        "repeat_high": repeat_high,
     }
 
 
@@ -162,6 +173,21 @@ def over_repeats(effects: Sequence[Sampled], seed: int = 0) -> Sampled:
     noise = np.random.default_rng([seed, 1]).standard_t(len(effects) - 1, len(drawn))
     resamples = drawn + spread_of_mean(effects) * noise
     return Sampled(mean.value, resamples, mean.videos, mean.digest)
+
+
+def of_another_repeat(effects: Sequence[Sampled], seed: int = 0) -> tuple[float, float]:
+    """Where 95 % of further repeats' effects lie on the same videos, by Student's t over seeds.
+
+    An interval of the mean is narrower the more seeds there are, this one is not: a repeat made
+    anew is compared with it. NaN where there is one repeat only.
+    """
+    count = len(effects)
+    if count == 1:
+        return np.nan, np.nan
+    mean = float(np.mean([effect.value for effect in effects]))
+    noise = np.random.default_rng([seed, 2]).standard_t(count - 1, 100_000)
+    reach = spread_of_mean(effects) * np.sqrt(count + 1) * np.quantile(np.abs(noise), 0.95)
+    return mean - float(reach), mean + float(reach)
 
 
 def spread_of_mean(effects: Sequence[Sampled]) -> float:

@@ -214,10 +214,14 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
             stem = name.removesuffix("low")  # "gain_", or nothing beside a column "effect"
             pairs = zip(table[name], table[f"{stem}high"], strict=True)
             heading = f"{stem.replace('_', ' ')}95 %"
-            columns[heading] = [f"[{low:+.4f}, {high:+.4f}]" for low, high in pairs]
+            columns[heading] = [_ends(low, high) for low, high in pairs]
         else:
             columns[name.replace("_", " ")] = [_figure(name, value) for value in table[name]]
     return pd.DataFrame(columns)
+
+
+def _ends(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
 
 
 def _figure(name: str, value: Any) -> str:
