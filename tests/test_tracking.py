@@ -74,6 +74,17 @@ def test_a_changed_setting_is_done_again_and_says_why(settings):
     assert not Experiment(settings, "data").todo()
 
 
+def test_a_reason_names_what_changed_alone_and_in_the_same_repeat(settings):
+    finish(Experiment(settings, "data"), "data/data")
+    step = Experiment(settings, "teachers", ["NetVLAD-low"]).todo()[0]
+    finish(Experiment(settings, "teachers"), step.key)  # its settings have a tuple: JSON has none
+    training = settings.training.model_copy(update={"frames": 7})
+    other = Experiment(settings.model_copy(update={"training": training}), "teachers")
+    assert other.reason(step) == "parameters changed (training.frames)"
+    second = settings.model_copy(update={"repeat": 1})
+    assert Experiment(second, "teachers").reason(step) == "not run yet"
+
+
 def test_forced_or_lost_results_are_made_again(settings):
     experiment = Experiment(settings, "data")
     finish(experiment, "data/data")

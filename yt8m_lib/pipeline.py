@@ -83,8 +83,8 @@ def run(
                 "overrides": shlex.join(settings),
                 "models": " ".join(models),
             }
-            if params.repeats > 1:
-                say(f"repeat {repeat + 1} of {params.repeats}")
+            if repeats[-1]:
+                say(f"repeat {repeat} (counted from 0, the last is {repeats[-1]})")
             for phase in phases:
                 _phase(params_module.load(params_file, settings), phase, models, arguments, say)
     return params

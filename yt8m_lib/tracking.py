@@ -204,14 +204,13 @@ class Experiment:
         return [s for s in self.plan.of(self.phase, self.models) if s.name not in finished]
 
     def reason(self, step: Step) -> str:
-        """Why a step must run: what changed since it was last finished."""
+        """Why a step must run: what changed since it was last finished in this repeat."""
+        wanted = {"phase": step.phase, "step": step.name, "repeat": str(self.params.repeat)}
         for run in self.runs("FINISHED"):
-            tags = run.data.tags
-            if tags.get("phase") == step.phase and tags.get("step") == step.name:
-                path = _folder(run) / "ingredients.json"
-                if path.exists():
-                    old = json.loads(path.read_text())
-                    return what_changed(old, self.plan.ingredients(step.key))
+            path = _folder(run) / "ingredients.json"
+            if wanted.items() <= run.data.tags.items() and path.exists():
+                new = json.loads(json.dumps(self.plan.ingredients(step.key)))  # tuples are lists
+                return what_changed(json.loads(path.read_text()), new)
         return "not run yet"
 
     @contextmanager
