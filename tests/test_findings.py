@@ -135,6 +135,20 @@ def test_what_would_decide_a_claim_grows_with_its_interval():
     assert findings.needs(claim, [Sampled(0.0005, wide.resamples)]).startswith("over 1,000 times")
 
 
+def test_what_would_decide_a_claim_over_seeds_follows_students_t():
+    claim = Claim("better", "gain")
+
+    def two(noise):  # a standard deviation of 0.00141 between seeds, 0.001 from zero
+        draws = np.linspace(-noise, noise, 1000)
+        return [Sampled(value, value + draws, videos=100) for value in (0.0, 0.002)]
+
+    assert findings.needs(claim, two(0.0)) == "11 seeds"  # t is 2.23: 0.00095; of 10, 0.00101
+    assert findings.needs(claim, two(0.0005)) == "13 seeds"
+    assert findings.needs(claim, two(0.004)) == "2,888 videos and 18 seeds"
+    bytes_ = [Sampled(value, np.zeros(10)) for value in (0.0, 0.002)]
+    assert findings.needs(claim, bytes_) == "11 seeds"
+
+
 def test_effects_outside_an_earlier_record_are_named():
     record = pd.DataFrame({"part": ["1-dbof", "11", "14"], "low": 0, "high": 1})
     record = record.assign(repeat_low=[np.nan, -5, -5], repeat_high=[np.nan, 5, 5])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from yt8m_lib.claims import CLAIMS, NUMBERS, Claim
 from yt8m_lib.intervals import RESAMPLES, Sampled
@@ -18,6 +19,7 @@ from yt8m_lib.tracking import Experiment
 Effects = Iterator[tuple[str, Sampled]]
 EffectOf = dict[str, Sampled]  # of each part of a claim, in one repeat
 ROUNDING = 1e-6  # of effects kept in single precision
+MOST = 1000  # times as many videos or seeds: nobody asks for more
 
 
 def repeats(params: Params) -> dict[int, EffectOf]:
@@ -130,22 +132,33 @@ def _row(part: str, by_repeat: Sequence[Sampled]) -> dict[str, object]:
 
 
 def needs(claim: Claim, by_repeat: Sequence[Sampled]) -> str:
-    """About how many videos or seeds would decide a claim, were the effect just what it seems.
+    """About how many videos, or seeds, or both would decide a claim, were the effect as it seems.
 
-    An interval shrinks with the root of their number. What is named is the larger cause of doubt.
+    Doubt by videos shrinks with the root of their number, doubt by seeds as Student's t says. Seeds
+    alone are asked for where doubt by videos leaves them room; else each may take half of it.
     """
-    effect = over_repeats(by_repeat)
-    low, high = effect.interval()
-    size, margin = abs(effect.value), claim.margin
+    mean, count = Sampled.mean(by_repeat), len(by_repeat)
+    size, margin = abs(mean.value), claim.margin
     room = abs(size - margin) if claim.direction == "none" else max(size, margin - size)
-    times = ((high - low) / 2 / max(room, 1e-9)) ** 2
-    by_videos = float(np.std(Sampled.mean(by_repeat).resamples))
-    by_seeds = spread_of_mean(by_repeat) if len(by_repeat) > 1 else 0.0
-    count, unit = len(by_repeat), "seeds"
-    if effect.videos and by_videos > by_seeds:
-        count, unit = effect.videos, "videos"
-    if times > 1000:
-        return f"over 1,000 times the {unit}"
+    room = max(room, 1e-9)
+    low, high = mean.interval()
+    share = ((high - low) / 2 / room) ** 2  # of the room's square that doubt by videos takes
+    if count == 1:
+        return _number(mean.videos or 1, share, "videos" if mean.videos else "seeds")
+    wanted, share = [], share if mean.videos else 0.0
+    if share >= 1:
+        wanted.append(_number(mean.videos, 2 * share, "videos"))
+        share = 0.5
+    spread = spread_of_mean(by_repeat) * np.sqrt(count)
+    for seeds in range(2, MOST * count):
+        if (_student(seeds) * spread) ** 2 / seeds <= (1 - share) * room**2:
+            break
+    return " and ".join([*wanted, _number(seeds, 1, "seeds")])
+
+
+def _number(count: int, times: float, unit: str) -> str:
+    if times > MOST:
+        return f"over {MOST:,} times the {unit}"
     return f"{np.ceil(count * times):,.0f} {unit}"
 
 
@@ -175,7 +188,7 @@ def over_repeats(effects: Sequence[Sampled], seed: int = 0) -> Sampled:
     return Sampled(mean.value, resamples, mean.videos, mean.digest)
 
 
-def of_another_repeat(effects: Sequence[Sampled], seed: int = 0) -> tuple[float, float]:
+def of_another_repeat(effects: Sequence[Sampled]) -> tuple[float, float]:
     """Where 95 % of further repeats' effects lie on the same videos, by Student's t over seeds.
 
     An interval of the mean is narrower the more seeds there are, this one is not: a repeat made
@@ -185,9 +198,13 @@ def of_another_repeat(effects: Sequence[Sampled], seed: int = 0) -> tuple[float,
     if count == 1:
         return np.nan, np.nan
     mean = float(np.mean([effect.value for effect in effects]))
-    noise = np.random.default_rng([seed, 2]).standard_t(count - 1, 100_000)
-    reach = spread_of_mean(effects) * np.sqrt(count + 1) * np.quantile(np.abs(noise), 0.95)
-    return mean - float(reach), mean + float(reach)
+    reach = _student(count) * spread_of_mean(effects) * np.sqrt(count + 1)
+    return mean - reach, mean + reach
+
+
+def _student(seeds: int) -> float:
+    """How many standard errors Student's t of so many seeds reaches to either side, at 95 %."""
+    return float(stdtrit(seeds - 1, 0.975))
 
 
 def spread_of_mean(effects: Sequence[Sampled]) -> float:
