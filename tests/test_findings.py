@@ -113,6 +113,8 @@ def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
     expected = findings.table(repeats)
     together = findings.table([repeats[0], again, repeats[2]])
     pd.testing.assert_frame_equal(together, expected, check_exact=False, atol=1e-8)
+    with pytest.raises(ValueError, match="does not, 5"):
+        findings.table([repeats[0], a_repeat(**{"11": 0.1})])
     with pytest.raises(ValueError, match="other videos"):
         findings.table([a_repeat(**{"11": 0.1}), {"11": Sampled(0.1, np.zeros(1000), 9, "x")}])
 

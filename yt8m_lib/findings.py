@@ -48,18 +48,25 @@ def load(path: str | Path) -> tuple[int, EffectOf]:
 
 
 def table(found: Sequence[EffectOf]) -> pd.DataFrame:
-    """A row for each part of a claim that all these repeats of an experiment test.
+    """A row for each part of a claim that these repeats of one study test.
 
     Columns: claim, part, text, said, effect, low, high, margin, seeds, videos (of the report half;
     0 where bytes or seconds are compared), verdict, needs: what would decide it, and repeat_low,
     repeat_high: where one more repeat is expected (``of_another_repeat``; NaN of one seed).
+
+    Raises:
+        ValueError: where the repeats test different parts, or on different videos.
     """
     if not found:
         return pd.DataFrame()
-    rows = [
-        _row(part, [f[part] for f in found]) for part in CLAIMS if all(part in f for f in found)
-    ]
-    return pd.DataFrame(rows)
+    first, *others = map(set, found)
+    for other in others:
+        if other != first:
+            raise ValueError(
+                "these repeats are not of one study: one tests parts of claims that another does "
+                f"not, {', '.join(sorted(other ^ first))}"
+            )
+    return pd.DataFrame([_row(p, [f[p] for f in found]) for p in CLAIMS if p in first])
 
 
 def decided(table: pd.DataFrame) -> str:
