@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib import devices, params, tables
+from yt8m_lib import params
+from yt8m_lib.methods import devices
+from yt8m_lib.report import tables
 
 VIDEOS, FRAMES = 16, 300
 MEMBERS = ("NetVLAD1", "FVNet", "DBoF1", "DBoF2", "DBoF3", "RNN1", "RNN2", "RNN3")
@@ -43,7 +45,7 @@ def one_step(name: str) -> dict:
     import tensorflow as tf
 
     from yt8m_lib import models
-    from yt8m_lib.training import Trainer
+    from yt8m_lib.methods.training import Trainer
 
     model = models.build(PAPER.models[name], PAPER.data.classes)
     trainer = Trainer(model, PAPER.models[name], PAPER.training, seed=1)
@@ -67,7 +69,8 @@ def build_graph(folder: str) -> dict:
     devices.prepare()
     import keras
 
-    from yt8m_lib import export, models, quantization
+    from yt8m_lib import models
+    from yt8m_lib.methods import export, quantization
 
     started, members = time.perf_counter(), []
     for name in MEMBERS:
@@ -75,7 +78,7 @@ def build_graph(folder: str) -> dict:
         weights = (variable.numpy() for variable in model.variables)
         members.append(export.Member(model, quantization.quantize_weights(weights)))
     keras.backend.clear_session()
-    tagger = export.Tagger(members, [1.0] * len(members))
+    tagger = export.EnsembleGraph(members, [1.0] * len(members))
     size = export.save(tagger, folder, PAPER, {}, PAPER.ensembling.budget_bytes)
     return {
         "members": " + ".join(MEMBERS),
@@ -90,7 +93,7 @@ def use_graph(folder: str) -> dict:
     devices.prepare()
     import tensorflow as tf
 
-    from yt8m_lib import inference
+    from yt8m_lib.methods import inference
 
     started = time.perf_counter()
     tag, _ = inference.load_exported(folder)

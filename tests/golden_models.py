@@ -3,8 +3,9 @@
 import numpy as np
 from conftest import shared
 
-from yt8m_lib import checkpoints, models
-from yt8m_lib.params import Model
+from yt8m_lib import models
+from yt8m_lib.methods import checkpoints
+from yt8m_lib.settings import Model
 
 HIDDEN, CLASSES = 24, 40
 SETTINGS = {
@@ -30,7 +31,7 @@ def released_variables(golden: dict[str, np.ndarray], kind: str = "var") -> dict
     return {key.removeprefix(start): a for key, a in golden.items() if key.startswith(start)}
 
 
-def golden_model(name: str, golden: dict[str, np.ndarray]) -> models.Tagger:
+def golden_model(name: str, golden: dict[str, np.ndarray]) -> models.VideoModel:
     """Our model of a golden architecture, holding the golden weights."""
     model = models.build(Model(**SETTINGS[name], hidden=HIDDEN), CLASSES)
     checkpoints.assign(model, released_variables(golden))

@@ -5,18 +5,19 @@ import pytest
 import tensorflow as tf
 from golden_models import SETTINGS, figures, golden_model, released_variables
 
-from yt8m_lib import checkpoints, models, params, quantization
-from yt8m_lib.checkpoints import CheckpointError
+from yt8m_lib import models, params
 from yt8m_lib.cli import main
-from yt8m_lib.params import Model
-from yt8m_lib.records import FrameVideo, write_frame_records
+from yt8m_lib.data.records import FrameVideo, write_frame_records
+from yt8m_lib.methods import checkpoints, quantization
+from yt8m_lib.methods.checkpoints import CheckpointError
+from yt8m_lib.settings import Model
 
 
-def small_model(architecture: str = "logistic", **settings) -> models.Tagger:
+def small_model(architecture: str = "logistic", **settings) -> models.VideoModel:
     return models.build(Model(architecture=architecture, **settings), 5)
 
 
-def released(model: models.Tagger, seed: int = 0) -> dict[str, np.ndarray]:
+def released(model: models.VideoModel, seed: int = 0) -> dict[str, np.ndarray]:
     """Random values for every released variable that fits a model."""
     rng = np.random.default_rng(seed)
     return {

@@ -5,10 +5,10 @@ import sys
 import numpy as np
 import pytest
 
-from yt8m_lib import inspection, shards
 from yt8m_lib.cli import main
-from yt8m_lib.params import ROOT
-from yt8m_lib.records import FrameVideo, write_frame_records
+from yt8m_lib.data import inspection, shards
+from yt8m_lib.data.records import FrameVideo, write_frame_records
+from yt8m_lib.settings import ROOT
 
 # Parameters, bytes in float32, bytes with 8-bit codes, of the released code. Its LSTM cells have
 # one kernel where Keras has two: three tables of 1,024 bytes less than ours.

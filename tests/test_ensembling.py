@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from yt8m_lib import metrics
-from yt8m_lib.ensembling import (
+from yt8m_lib.methods.ensembling import (
     best_combination,
     combine,
     fit_budget,
     flat_weights,
     random_search,
 )
-from yt8m_lib.predictions import Predictions, average, selection_half
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.predictions import Predictions, average, selection_half
 
 VIDEOS, CLASSES = 300, 24
 

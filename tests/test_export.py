@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import export, inference, models, params, quantization, synthetic
+from yt8m_lib import models, params
 from yt8m_lib.cli import main
-from yt8m_lib.export import BudgetError, Member, Tagger
-from yt8m_lib.inference import ModelError
-from yt8m_lib.records import FrameVideo, write_frame_records
+from yt8m_lib.data import synthetic
+from yt8m_lib.data.records import FrameVideo, write_frame_records
+from yt8m_lib.methods import export, inference, quantization
+from yt8m_lib.methods.export import BudgetError, EnsembleGraph, Member
+from yt8m_lib.methods.inference import ModelError
 
 NAMES = ("NetVLAD-high", "FVNet-mid", "DBoF-mid", "DBoF-soft", "LSTM-mid", "GRU-mid")
 
@@ -46,7 +48,7 @@ def exported(settings, batch, tmp_path_factory):
         answer = model({"frames": batch[0], "num_frames": batch[1]}, training=False)
         expected = expected + weight / sum(weights) * answer.numpy()
     folder = tmp_path_factory.mktemp("exported") / "model"
-    tagger = Tagger(members, weights)
+    tagger = EnsembleGraph(members, weights)
     tagger.serve(*batch)  # a used tagger must not save its decoded weights
     export.save(tagger, folder, settings, {"members": dict(zip(NAMES, weights, strict=True))}, None)
     return folder, expected, tagger
@@ -95,7 +97,7 @@ def test_a_model_over_the_budget_is_refused_and_nothing_is_left(exported, settin
 
 def test_weights_must_make_sense(exported):
     with pytest.raises(ValueError, match="cannot be weighted"):
-        Tagger(exported[2].members, [0.0] * len(NAMES))
+        EnsembleGraph(exported[2].members, [0.0] * len(NAMES))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from yt8m_lib import figures, quantization
+from yt8m_lib.methods import quantization
+from yt8m_lib.report import figures
 
 MODELS = ["NetVLAD-high", "FVNet-mid", "DBoF-mid", "LSTM-mid"]
 FAMILIES = ["netvlad", "fvnet", "dbof", "rnn"]

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from yt8m_lib import findings, params
-from yt8m_lib.claims import CLAIMS, Claim, verdict
-from yt8m_lib.findings import over_repeats, sampled_mean
-from yt8m_lib.intervals import Sampled
-from yt8m_lib.plan import Plan
+from yt8m_lib import params
+from yt8m_lib.experiment.plan import Plan
+from yt8m_lib.report import findings
+from yt8m_lib.report.claims import CLAIMS, Claim, verdict
+from yt8m_lib.report.findings import mean_estimate, over_repeats
+from yt8m_lib.scoring.intervals import Estimate
 
-NONE = Sampled(0.0, np.zeros(10), videos=100)
+NONE = Estimate(0.0, np.zeros(10), videos=100)
 
 
 def test_margins_are_half_the_published_effect_or_the_smallest_of_interest():
@@ -51,7 +52,7 @@ def test_each_part_compares_the_runs_that_it_should():
 
     def gap(key, answers):
         number = seen.setdefault((key, answers), len(seen))
-        return Sampled(float(2**number), np.zeros(10), videos=100)
+        return Estimate(float(2**number), np.zeros(10), videos=100)
 
     smoke = Everything(params.load("params/smoke.yaml"), gap)
     effects = findings.effects(smoke)
@@ -100,9 +101,9 @@ def test_what_is_compared_alone_shares_its_twins_seed():
     assert again.seed(again["teachers/NetVLAD-low"]) != plan.seed(plan["teachers/NetVLAD-low"])
 
 
-def a_repeat(**effects: float) -> dict[str, Sampled]:
+def a_repeat(**effects: float) -> dict[str, Estimate]:
     noise = np.linspace(-0.0001, 0.0001, 1000)
-    return {part: Sampled(value, value + noise, videos=100) for part, value in effects.items()}
+    return {part: Estimate(value, value + noise, videos=100) for part, value in effects.items()}
 
 
 def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
@@ -116,7 +117,7 @@ def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
     with pytest.raises(ValueError, match="does not, 5"):
         findings.table([repeats[0], a_repeat(**{"11": 0.1})])
     with pytest.raises(ValueError, match="other videos"):
-        findings.table([a_repeat(**{"11": 0.1}), {"11": Sampled(0.1, np.zeros(1000), 9, "x")}])
+        findings.table([a_repeat(**{"11": 0.1}), {"11": Estimate(0.1, np.zeros(1000), 9, "x")}])
 
 
 def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs():
@@ -131,10 +132,10 @@ def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs():
 
 def test_what_would_decide_a_claim_grows_with_its_interval():
     claim = Claim("no change", "none", (0.0, 0.0))
-    wide, wider = (Sampled(0.0, np.linspace(-w, w, 1000), videos=100) for w in (0.001, 0.002))
+    wide, wider = (Estimate(0.0, np.linspace(-w, w, 1000), videos=100) for w in (0.001, 0.002))
     assert findings.needs(claim, [wide]) == "361 videos"  # (0.95 * 0.001 / 0.0005)**2 times
     assert findings.needs(claim, [wider]) == "1,444 videos"
-    assert findings.needs(claim, [Sampled(0.0005, wide.resamples)]).startswith("over 1,000 times")
+    assert findings.needs(claim, [Estimate(0.0005, wide.resamples)]).startswith("over 1,000 times")
 
 
 def test_what_would_decide_a_claim_over_seeds_follows_students_t():
@@ -142,12 +143,12 @@ def test_what_would_decide_a_claim_over_seeds_follows_students_t():
 
     def two(noise):  # a standard deviation of 0.00141 between seeds, 0.001 from zero
         draws = np.linspace(-noise, noise, 1000)
-        return [Sampled(value, value + draws, videos=100) for value in (0.0, 0.002)]
+        return [Estimate(value, value + draws, videos=100) for value in (0.0, 0.002)]
 
     assert findings.needs(claim, two(0.0)) == "11 seeds"  # t is 2.23: 0.00095; of 10, 0.00101
     assert findings.needs(claim, two(0.0005)) == "13 seeds"
     assert findings.needs(claim, two(0.004)) == "2,888 videos and 18 seeds"
-    bytes_ = [Sampled(value, np.zeros(10)) for value in (0.0, 0.002)]
+    bytes_ = [Estimate(value, np.zeros(10)) for value in (0.0, 0.002)]
     assert findings.needs(claim, bytes_) == "11 seeds"
 
 
@@ -164,7 +165,7 @@ def test_another_repeat_lies_where_it_is_expected_as_often_as_that_says():
         inside = []
         for _ in range(400):
             values = rng.normal(size=seeds + 1)
-            first = [Sampled(value, np.zeros(1)) for value in values[1:]]
+            first = [Estimate(value, np.zeros(1)) for value in values[1:]]
             low, high = findings.of_another_repeat(first)
             inside.append(low <= values[0] <= high)
         assert 0.92 <= np.mean(inside) <= 0.98
@@ -179,22 +180,22 @@ def test_over_repeats_covers_the_true_effect_about_as_often_as_it_says():
             shared = by_videos * rng.normal()  # the videos at hand favour all seeds alike
             draws = by_videos * rng.normal(size=1000)
             values = 1 + shared + by_seed * rng.normal(size=3)
-            effects = [Sampled(value, value + draws) for value in values]
+            effects = [Estimate(value, value + draws) for value in values]
             low, high = over_repeats(effects).interval()
             covered.append(low <= 1 <= high)
         assert 0.91 <= np.mean(covered) <= 0.99
 
 
 def test_over_one_repeat_is_that_repeat():
-    one = Sampled(0.5, np.array([0.4, 0.6]))
+    one = Estimate(0.5, np.array([0.4, 0.6]))
     assert over_repeats([one]).interval() == one.interval()
 
 
 def test_sampled_mean_draws_the_measurements():
-    same = sampled_mean([2.0, 2.0, 2.0])
+    same = mean_estimate([2.0, 2.0, 2.0])
     assert (same.value, same.interval()) == (2, (2, 2))
     values = np.random.default_rng(0).normal(size=40)
-    low, high = sampled_mean(values).interval()
+    low, high = mean_estimate(values).interval()
     assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 40**0.5, rel=0.1)
 
 
@@ -234,7 +235,7 @@ def test_verdict_refuses_what_is_no_interval(bad):
 
 
 def test_effects_stand_beside_those_of_other_choices(tmp_path):
-    columns = {"text": "helps", "said": "better", "low": -0.1, "high": 0.2}
+    columns = {"text": "helps", "paper": "better", "low": -0.1, "high": 0.2}
     own = pd.DataFrame({"part": ["1-dbof", "5", "14"], "effect": [0.01, 0.02, 0.03]})
     other = pd.DataFrame({"part": ["14", "1-dbof"], "effect": [0.3, 0.1]})
     other.assign(**columns).to_csv(tmp_path / "findings.csv")

@@ -8,7 +8,8 @@ import tensorflow as tf
 from conftest import shared
 from golden_models import SETTINGS, figures, golden_model, inputs_of, released_variables
 
-from yt8m_lib import checkpoints, models, training
+from yt8m_lib import models
+from yt8m_lib.methods import checkpoints, training
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.gating import Gating
 
@@ -19,7 +20,7 @@ NOISE = ("GatedDbofModelLF", "tower/input_bn/beta")
 
 
 def released_values(
-    model: models.Tagger, values: dict[str, np.ndarray], forget_bias: float = 1.0
+    model: models.VideoModel, values: dict[str, np.ndarray], forget_bias: float = 1.0
 ) -> dict[int, np.ndarray]:
     """Figures of released variables as ours, by the identity of our variable."""
     ours = {}

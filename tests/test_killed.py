@@ -9,8 +9,9 @@ import time
 import pandas as pd
 import pytest
 
-from yt8m_lib import params, tables
-from yt8m_lib.params import PHASES, ROOT
+from yt8m_lib import params
+from yt8m_lib.settings import PHASES, ROOT
+from yt8m_lib.report import tables
 
 pytestmark = pytest.mark.slow
 TIMINGS = {"seconds_float32", "seconds_quantized", "time_ratio"}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from conftest import shared
 
-from yt8m_lib import metrics
-from yt8m_lib.intervals import Sampled, bootstrap_gap, interval, sampled_gap
-from yt8m_lib.predictions import Predictions
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.intervals import Estimate, bootstrap_gap, gap_estimate, interval
+from yt8m_lib.scoring.predictions import Predictions
 
 CASES = [
     "random_small",
@@ -186,20 +186,20 @@ def test_bootstrap_repeats_with_its_seed():
 def test_sampled_figures_of_the_same_videos_subtract_and_others_do_not(tmp_path):
     predictions, labels = random_case(1)
     model, other = kept(predictions, labels), kept(random_case(101)[0], labels)
-    one, two = sampled_gap(model, 50), sampled_gap(other, 50)
+    one, two = gap_estimate(model, 50), gap_estimate(other, 50)
     assert one.value == metrics.gap(model)
     difference = two - one
     assert difference.value == metrics.gap(other) - metrics.gap(model)
     np.testing.assert_array_equal(difference.resamples, two.resamples - one.resamples)
     assert (one - one).interval() == (0, 0)
     one.save(tmp_path / "gap.npz")
-    again = Sampled.load(tmp_path / "gap.npz")
+    again = Estimate.load(tmp_path / "gap.npz")
     assert (again.value, again.videos, again.digest) == (one.value, len(model), one.digest)
     np.testing.assert_array_equal(again.resamples, one.resamples)
     with pytest.raises(ValueError, match="other videos"):
-        one - sampled_gap(other.select(np.arange(3)), 50)
+        one - gap_estimate(other.select(np.arange(3)), 50)
     with pytest.raises(ValueError, match="other videos"):
-        Sampled.mean([one, sampled_gap(model, 49)])
+        Estimate.mean([one, gap_estimate(model, 49)])
 
 
 def test_interval_covers_the_true_difference_about_as_often_as_it_says():

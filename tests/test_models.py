@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import devices, models, training
+from yt8m_lib import models
+from yt8m_lib.methods import devices, training
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
@@ -14,8 +15,8 @@ from yt8m_lib.models.fvnet import FisherVector
 from yt8m_lib.models.gating import Gating, Hidden
 from yt8m_lib.models.netvlad import LightVLAD, NetVLAD
 from yt8m_lib.models.normalization import Affine, BatchNorm
-from yt8m_lib.models.rnn import Recurrent
-from yt8m_lib.params import Model
+from yt8m_lib.models.rnn import RecurrentEncoder
+from yt8m_lib.settings import Model
 
 CLASSES = 7
 VARIANTS = {
@@ -38,7 +39,7 @@ def settings_of(variant: str) -> Model:
     return Model(architecture=variant.split()[0], **VARIANTS[variant])
 
 
-def make(variant: str, seed: int = 3) -> models.Tagger:
+def make(variant: str, seed: int = 3) -> models.VideoModel:
     """A model whose every variable is random: fresh biases and averages would hide mistakes."""
     model = models.build(settings_of(variant), CLASSES)
     rng = np.random.default_rng(seed)
@@ -172,7 +173,7 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         Gating(0.9),
         MixtureOfExperts(5),
         Logistic(5),
-        Recurrent("gru", 4, reset_after=True),
+        RecurrentEncoder("gru", 4, reset_after=True),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -483,7 +484,7 @@ def gru_states(cell, x):
 @pytest.mark.parametrize(("cell", "plain"), [("lstm", lstm_states), ("gru", gru_states)])
 def test_recurrent_layers(cell, plain):
     frames, _ = box_inputs(6)
-    layer = Recurrent(cell, 4)
+    layer = RecurrentEncoder(cell, 4)
     layer.build((None, None, 6))
     rng = np.random.default_rng(2)
     for variable in layer.variables:

@@ -5,7 +5,7 @@ import json
 import pytest
 from papermill import inspect_notebook
 
-from yt8m_lib.params import PHASES, ROOT
+from yt8m_lib.settings import PHASES, ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

@@ -1,7 +1,8 @@
 import pytest
 
 from yt8m_lib import params
-from yt8m_lib.params import ROOT, ParamsError
+from yt8m_lib.params import ParamsError
+from yt8m_lib.settings import ROOT
 
 FILES = sorted((ROOT / "params").glob("*.yaml"))
 

@@ -12,12 +12,13 @@ import pandas as pd
 import papermill
 import pytest
 
-from yt8m_lib import findings, params, pipeline, tables
-from yt8m_lib.claims import CLAIMS
+from yt8m_lib import params
 from yt8m_lib.cli import main
-from yt8m_lib.params import FAMILIES, PHASES, ROOT
-from yt8m_lib.pipeline import OwnKernelManager, PhaseError
-from yt8m_lib.tracking import Experiment
+from yt8m_lib.experiment.running import OwnKernelManager, PhaseError
+from yt8m_lib.experiment.tracking import Experiment
+from yt8m_lib.settings import FAMILIES, PHASES, ROOT
+from yt8m_lib.report import findings, tables
+from yt8m_lib.report.claims import CLAIMS
 
 TIMINGS = ["seconds_float32", "seconds_quantized", "time_ratio"]
 

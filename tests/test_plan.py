@@ -1,8 +1,8 @@
 import pytest
 
 from yt8m_lib import params, sources
-from yt8m_lib.params import PHASES
-from yt8m_lib.plan import Plan, what_changed
+from yt8m_lib.experiment.plan import Plan, what_changed
+from yt8m_lib.settings import PHASES
 from yt8m_lib.sources import code_digests
 
 

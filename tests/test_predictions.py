@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from yt8m_lib.predictions import Predictions, average, report_half, selection_half
-from yt8m_lib.ranking import descending, top
+from yt8m_lib.scoring.predictions import Predictions, average, report_half, selection_half
+from yt8m_lib.scoring.ranking import descending, top
 
 
 def made(videos=40, classes=30, k=20, seed=0, ties=False):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from conftest import shared
 
-from yt8m_lib import quantization
-from yt8m_lib.quantization import Codes, decode, encode
+from yt8m_lib.methods import quantization
+from yt8m_lib.methods.quantization import Codes, decode, encode
 
 CASES = ["normal", "uniform", "heavy_tail", "shape3", "midpoints", "constant"]
 

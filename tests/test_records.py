@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 from conftest import shared
 
-from yt8m_lib import records, within_video
-from yt8m_lib.params import ROOT, Data, Params
-from yt8m_lib.records import DataError, FrameVideo, MeanVideo, Records
+from yt8m_lib.data import records, within_video
+from yt8m_lib.data.records import DataError, FrameVideo, MeanVideo, Records
+from yt8m_lib.settings import ROOT, Data, Params
 
 SMALL = Data(classes=10, vocabulary=12)
 

@@ -6,9 +6,10 @@ import pytest
 import tensorflow as tf
 from conftest import shared
 
-from yt8m_lib import metrics, records, synthetic, synthetic_labels
-from yt8m_lib.params import Params, Synthetic
-from yt8m_lib.records import Records
+from yt8m_lib.data import records, synthetic, synthetic_labels
+from yt8m_lib.data.records import Records
+from yt8m_lib.settings import Params, Synthetic
+from yt8m_lib.scoring import metrics
 
 VIDEOS = 20_252  # as many as there are real records to compare with
 

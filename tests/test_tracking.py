@@ -6,10 +6,11 @@ import textwrap
 import pandas as pd
 import pytest
 
-from yt8m_lib import locks, params, tracking
-from yt8m_lib.locks import LockedError
-from yt8m_lib.params import ROOT
-from yt8m_lib.tracking import Experiment, MissingRunError
+from yt8m_lib import params
+from yt8m_lib.experiment import locks, tracking
+from yt8m_lib.experiment.locks import LockedError
+from yt8m_lib.experiment.tracking import Experiment, MissingRunError
+from yt8m_lib.settings import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +106,8 @@ def test_forgetting_an_experiment_lets_it_start_afresh(settings):
 
 HOLDER = """
 import sys, time
-from yt8m_lib import locks, params, tracking
+from yt8m_lib import params
+from yt8m_lib.experiment import locks, tracking
 loaded = params.load("params/smoke.yaml", sys.argv[2:])
 if sys.argv[1] == "driver":
     with locks.lock(loaded, wait=False):

@@ -3,11 +3,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import inference, models, params, synthetic
-from yt8m_lib.averaging import CheckpointMean, Shadow
-from yt8m_lib.predictions import Predictions
-from yt8m_lib.records import Records
-from yt8m_lib.training import Trainer, rate_schedule
+from yt8m_lib import models, params
+from yt8m_lib.data import synthetic
+from yt8m_lib.data.records import Records
+from yt8m_lib.methods import inference
+from yt8m_lib.methods.averaging import CheckpointMean, Shadow
+from yt8m_lib.methods.training import Trainer, rate_schedule
+from yt8m_lib.scoring.predictions import Predictions
 
 tf.config.experimental.enable_op_determinism()
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yt8m_lib.params import PHASES, ParamsError
+from yt8m_lib.params import ParamsError
+from yt8m_lib.settings import PHASES
 
 DESCRIPTION = """\
 Tag videos with one TensorFlow model under 1 GB: teachers, weight averaging, distillation,
@@ -175,7 +176,6 @@ def _add_split(commands: Any) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from yt8m_lib import pipeline
 
     if options.models and not options.only:
         raise ParamsError("--models narrows one phase down: name it with --only")
@@ -195,7 +195,7 @@ def _run(options: argparse.Namespace) -> None:
 
 def _synthesize(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import synthetic
+    from yt8m_lib.data import synthetic
 
     params = _load(options)
     if not params.synthetic:
@@ -205,7 +205,7 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 
 def _tables(options: argparse.Namespace) -> None:
-    from yt8m_lib import tables
+    from yt8m_lib.report import tables
 
     params = _load(options)
     if options.json:
@@ -217,7 +217,8 @@ def _tables(options: argparse.Namespace) -> None:
 def _findings(options: argparse.Namespace) -> None:
     import pandas as pd
 
-    from yt8m_lib import figures, findings, params, tables
+    from yt8m_lib import params
+    from yt8m_lib.report import figures, findings, tables
 
     settings = _load(options)
     params.check_data(settings)
@@ -248,7 +249,7 @@ def _findings(options: argparse.Namespace) -> None:
 
 
 def _print_tables(params: Any) -> None:
-    from yt8m_lib import tables
+    from yt8m_lib.report import tables
 
     for name, table in tables.read(params):
         print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
@@ -262,7 +263,8 @@ def _print_tables(params: Any) -> None:
 
 def _sizes(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import export, tables
+    from yt8m_lib.methods import export
+    from yt8m_lib.report import tables
 
     params = _load(options)
     table = export.sizes(params)
@@ -281,7 +283,7 @@ def _sizes(options: argparse.Namespace) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import checkpoints
+    from yt8m_lib.methods import checkpoints
 
     params = _load(options)
     size = checkpoints.export_imported(
@@ -296,7 +298,7 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from yt8m_lib import shards
+    from yt8m_lib.data import shards
 
     lists = shards.hold_out(options.glob, options.hold_out, options.seed, options.train)
     for name, files in zip(("train", "validation"), lists, strict=True):
@@ -306,7 +308,7 @@ def _split(options: argparse.Namespace) -> None:
 
 
 def _clean(options: argparse.Namespace) -> None:
-    from yt8m_lib import tracking
+    from yt8m_lib.experiment import tracking
 
     params = _load(options)
     tracking.forget(params)
@@ -315,7 +317,8 @@ def _clean(options: argparse.Namespace) -> None:
 
 def _inspect(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import inspection, shards, tables
+    from yt8m_lib.data import inspection, shards
+    from yt8m_lib.report import tables
 
     table = inspection.inspect(shards.find(options.glob), labels=False)
     if options.json:
@@ -330,7 +333,7 @@ def _inspect(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import inference
+    from yt8m_lib.methods import inference
 
     figures = inference.evaluate_exported(options.model, options.glob)
     if options.json:
@@ -342,7 +345,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     _start_tensorflow()
-    from yt8m_lib import inference
+    from yt8m_lib.methods import inference
 
     videos = inference.predict_to_csv(options.model, options.glob, options.output)
     print(f"{videos:,} videos in {options.output}")
@@ -355,7 +358,7 @@ def _load(options: argparse.Namespace) -> Any:
 
 
 def _start_tensorflow() -> None:
-    from yt8m_lib import devices
+    from yt8m_lib.methods import devices
 
     devices.prepare()
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from yt8m_lib.params import ROOT
+from yt8m_lib.settings import ROOT
 
 # Modules that carry, draw or print results without changing them: no reason to train again.
 CARRIERS = {"plan", "tracking", "pipeline", "cli", "devices", "locks", "overview", "sources"}

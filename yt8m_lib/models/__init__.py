@@ -1,7 +1,7 @@
 """The architectures of the paper: ``build`` makes one, ``save`` and ``load`` keep it.
 
 Each box of the paper's figures is a class, each family a file. Boxes take float frames and which of
-them are valid; the ``Tagger`` around them takes the data set's bytes.
+them are valid; the ``VideoModel`` around them takes the data set's bytes.
 """
 
 import os
@@ -12,12 +12,12 @@ import keras
 
 from yt8m_lib import params
 from yt8m_lib.models import frames
-from yt8m_lib.models.tagger import Tagger, settings_of
+from yt8m_lib.models.video_model import VideoModel, settings_of
 
-__all__ = ["Tagger", "build", "frames", "load", "save", "variable_shapes"]
+__all__ = ["VideoModel", "build", "frames", "load", "save", "variable_shapes"]
 
 
-def build(model: params.Model, classes: int, batch_norm_decay: float = 0.999) -> Tagger:
+def build(model: params.Model, classes: int, batch_norm_decay: float = 0.999) -> VideoModel:
     """Make an architecture with freshly drawn weights.
 
     ``keras.utils.set_random_seed`` before it decides which.
@@ -27,7 +27,7 @@ def build(model: params.Model, classes: int, batch_norm_decay: float = 0.999) ->
         classes: labels to predict, V.
         batch_norm_decay: of every batch norm's moving statistics.
     """
-    tagger = Tagger(settings_of(model), classes, batch_norm_decay)
+    tagger = VideoModel(settings_of(model), classes, batch_norm_decay)
     tagger.build({"frames": (None, None, params.FEATURES), "num_frames": (None,)})
     return tagger
 
@@ -46,7 +46,7 @@ def save(model: keras.Model, path: str | Path) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def load(path: str | Path) -> Tagger:
+def load(path: str | Path) -> VideoModel:
     """Read what ``save`` wrote."""
     return keras.models.load_model(path, compile=False)
 

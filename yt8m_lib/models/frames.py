@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from yt8m_lib.params import RGB
+from yt8m_lib.settings import RGB
 
 STEP, LOWEST = 4.0 / 255.0, 4.0 / 512.0 - 2.0
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
-class Recurrent(keras.layers.Layer):
+class RecurrentEncoder(keras.layers.Layer):
     """A bidirectional layer of C/2 cells each way, then a one-way layer of C cells.
 
     An LSTM answers with its final *cell state* c, a GRU with its final output h. The backward

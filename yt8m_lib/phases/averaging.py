@@ -1,10 +1,10 @@
 """Weight averaging (sec. 4.1): go on from a teacher, with and without a shadow copy."""
 
 from yt8m_lib import models
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, RunLog
 from yt8m_lib.phases.common import follow_with_shadow, forget_models
-from yt8m_lib.plan import Step
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
 
 
 def average(

@@ -5,16 +5,19 @@ import math
 import keras
 import pandas as pd
 
-from yt8m_lib import inference, metrics, models, records
-from yt8m_lib.averaging import Average, CheckpointMean, Shadow
-from yt8m_lib.intervals import sampled_gap
-from yt8m_lib.params import Params
-from yt8m_lib.plan import Step
-from yt8m_lib.predictions import Predictions, report_half, selection_half
-from yt8m_lib.quantization import stored_bytes
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
-from yt8m_lib.training import Trainer
+from yt8m_lib import models
+from yt8m_lib.data import records
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.methods import inference
+from yt8m_lib.methods.averaging import Average, CheckpointMean, Shadow
+from yt8m_lib.methods.quantization import stored_bytes
+from yt8m_lib.methods.training import Trainer
+from yt8m_lib.settings import Params
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.intervals import gap_estimate
+from yt8m_lib.scoring.predictions import Predictions, report_half, selection_half
 
 
 def open_videos(experiment: Experiment) -> tuple[Records, Records]:
@@ -86,7 +89,7 @@ def follow_with_shadow(
     )
     history = trainer.fit(train, settings["epochs"])
     run.table("averaging_history", pd.DataFrame(history))
-    answer = inference.answerer([model], validation, params, params.seed)
+    answer = inference.make_predictor([model], validation, params, params.seed)
     log_gap(run, "unaveraged", answer()[0])
     shadow = averages.pop("shadow")
     for name, average in averages.items():
@@ -114,12 +117,12 @@ def _averages(experiment: Experiment, step: Step, model: keras.Model) -> dict[st
 def log_answers(run: RunLog, answers: Predictions) -> None:
     """Log a model's answers, and their GAP with its resamples."""
     run.save("predictions.npz", answers.save)
-    run.save("predictions_gap.npz", sampled_gap(report_half(answers)).save)
+    run.save("predictions_gap.npz", gap_estimate(report_half(answers)).save)
 
 
 def log_gap(run: RunLog, name: str, answers: Predictions) -> None:
     """Log the GAP of other answers with its resamples: all that a comparison needs of them."""
-    gap = sampled_gap(report_half(answers))
+    gap = gap_estimate(report_half(answers))
     run.save(f"{name}_gap.npz", gap.save)
     run.metrics(**{f"gap_{name}": gap.value})
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib import records
-from yt8m_lib.inspection import inspect
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
+from yt8m_lib.data import records
+from yt8m_lib.data.inspection import inspect
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.tracking import Experiment, RunLog
 
 
 def describe(experiment: Experiment, run: RunLog) -> pd.DataFrame:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from yt8m_lib import distillation, ensembling, inference, metrics, models, records
+from yt8m_lib import models
+from yt8m_lib.data import records
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.methods import distillation, ensembling, inference
 from yt8m_lib.phases.common import (
     follow_with_shadow,
     forget_models,
@@ -13,10 +18,8 @@ from yt8m_lib.phases.common import (
     log_model,
     make_trainer,
 )
-from yt8m_lib.plan import Step
-from yt8m_lib.predictions import Predictions, report_half
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.predictions import Predictions, report_half
 
 
 def distil(

@@ -6,13 +6,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib import ensembling, export, inference, metrics, models, quantization
-from yt8m_lib.params import FAMILIES, Params
+from yt8m_lib import models
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, FinishedRun, RunLog
+from yt8m_lib.methods import ensembling, export, inference, quantization
+from yt8m_lib.settings import FAMILIES, Params
 from yt8m_lib.phases.common import forget_models, log_answers, log_gap
-from yt8m_lib.plan import Step
-from yt8m_lib.predictions import Predictions, report_half
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, Finished, RunLog
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.predictions import Predictions, report_half
 
 Search = Callable[[Iterable[str]], ensembling.SearchResult]
 
@@ -100,12 +102,12 @@ def _families(experiment: Experiment) -> dict[str, dict[str, Predictions]]:
     return groups
 
 
-def _answers(run: Finished) -> Predictions:
+def _answers(run: FinishedRun) -> Predictions:
     return Predictions.load(run.file("predictions.npz"))
 
 
 def _export(
-    experiment: Experiment, members: dict[str, Finished], weights: dict[str, float], folder: Path
+    experiment: Experiment, members: dict[str, FinishedRun], weights: dict[str, float], folder: Path
 ) -> int:
     params = experiment.params
     forget_models()
@@ -114,7 +116,7 @@ def _export(
         student = experiment.find(experiment.plan[f"quantization/{name}"].parents[0])
         model = models.load(student.file("model.keras"))
         parts.append(export.Member(model, quantization.load(members[name].file("weights.npz"))))
-    tagger = export.Tagger(parts, list(weights.values()))
+    tagger = export.EnsembleGraph(parts, list(weights.values()))
     return export.save(tagger, folder, params, {"members": weights}, params.ensembling.budget_bytes)
 
 
@@ -128,7 +130,7 @@ def _predict_exported(
             "predictions"
         ],
         validation.batches(params.inference_batch),
-        inference.kept(params),
+        inference.classes_kept(params),
         params.seed,
     )
 

@@ -3,13 +3,15 @@
 import keras
 import numpy as np
 
-from yt8m_lib import export, inference, metrics, models, quantization
-from yt8m_lib.params import Params
+from yt8m_lib import models
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.methods import export, inference, quantization
+from yt8m_lib.settings import Params
 from yt8m_lib.phases.common import forget_models, log_answers
-from yt8m_lib.plan import Step
-from yt8m_lib.predictions import report_half
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
+from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.predictions import report_half
 
 ROUNDS = 7  # of timing: of fewer, the best is still noise
 TIMED_VIDEOS = 512  # on which inference is timed, so that a table does not cost hours
@@ -49,8 +51,8 @@ def _time_both(
 ) -> dict[str, float]:
     """Seconds for the same videos with float32 and with stored weights: the best of some rounds."""
     taggers = {
-        "seconds_float32": export.Tagger([export.Member(model, plain)], [1.0]),
-        "seconds_quantized": export.Tagger([export.Member(model, stored)], [1.0]),
+        "seconds_float32": export.EnsembleGraph([export.Member(model, plain)], [1.0]),
+        "seconds_quantized": export.EnsembleGraph([export.Member(model, stored)], [1.0]),
     }
     batches = validation.batches(params.inference_batch).take(
         -(-TIMED_VIDEOS // params.inference_batch)

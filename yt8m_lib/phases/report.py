@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from yt8m_lib import figures, findings, tables
-from yt8m_lib.tracking import Experiment, RunLog
+from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.report import figures, findings, tables
 
 
 def write(experiment: Experiment, run: RunLog) -> None:

@@ -2,11 +2,11 @@
 
 import pandas as pd
 
-from yt8m_lib import inference
+from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.plan import Step
+from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.methods import inference
 from yt8m_lib.phases.common import fresh_model, log_gap, log_model, make_trainer
-from yt8m_lib.plan import Step
-from yt8m_lib.records import Records
-from yt8m_lib.tracking import Experiment, RunLog
 
 
 def train(

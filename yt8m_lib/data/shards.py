@@ -1,0 +1,242 @@
+"""The shards of an experiment: finding, splitting and fingerprinting them.
+
+Free of TensorFlow for local files, so that the driver can fingerprint data without the seconds that
+its import takes. Only a path with ``://`` (``gs://bucket/...``) imports it, for ``tf.io.gfile``.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import random
+import struct
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from yt8m_lib.settings import ROOT, Params
+
+# A TFRecord is length (8 bytes), CRC of the length (4), data, CRC of the data (4).
+_HEADER, _CRC = 12, 4
+_GENERATOR = ("synthetic.py", "synthetic_labels.py", "within_video.py", "record_files.py")
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message says what, where, and what to do."""
+
+
+def find(pattern: str, exclude: Collection[str] = ()) -> list[str]:
+    """The shards that match a glob, sorted.
+
+    Args:
+        pattern: a glob, local or ``gs://``; relative patterns start at the working directory. A
+            name that ends in ``.txt`` is a list of shards instead, one a line.
+        exclude: file names (not paths) to leave out.
+
+    Raises:
+        DataError: when no shard is left.
+    """
+    if pattern.endswith(".txt"):
+        found = open_file(pattern).read().decode().split()
+    elif _is_remote(pattern):
+        found = _gfile().glob(pattern)
+    else:
+        found = glob.glob(pattern, recursive=True)
+    files = sorted(file for file in found if base_name(file) not in exclude)
+    if not files:
+        why = "every match is excluded" if found else "nothing matches it"
+        raise DataError(f"no shard at {pattern!r}: {why}. Check the glob and `data.exclude`.")
+    return files
+
+
+def split(files: Sequence[str], train_share: float, seed: int) -> tuple[list[str], list[str]]:
+    """Split shards for training and validation by a seeded hash of each file's name.
+
+    A file's side depends on its name and the seed alone (not on its folder or its neighbours), so
+    setting a damaged shard aside moves no other shard. Where one side would be empty, the file
+    whose hash lies nearest to it goes there.
+
+    Returns:
+        The training and the validation shards, each in the given order, neither empty.
+
+    Raises:
+        DataError: for fewer than two files.
+    """
+    if len(files) < 2:
+        raise DataError(
+            f"cannot split {len(files)} shard(s) {list(files)} into training and validation: "
+            "give two or more, or `data.train` and `data.validation`."
+        )
+    place = {file: _uniform(f"{seed}:{base_name(file)}") for file in files}
+    ordered = sorted(files, key=lambda file: (place[file], file))
+    chosen = sum(place[file] < train_share for file in files)
+    chosen = min(max(chosen, 1), len(files) - 1)
+    train = set(ordered[:chosen])
+    return [f for f in files if f in train], [f for f in files if f not in train]
+
+
+def hold_out(
+    pattern: str, count: int, seed: int, train: str | None = None
+) -> tuple[list[str], list[str]]:
+    """Choose shards to hold out at random (sec. 1: 800 of the validation files); moves nothing.
+
+    Args:
+        pattern: a glob of the shards to choose from.
+        count: how many to hold out.
+        seed: of the choice.
+        train: a glob of shards that are trained on in any case.
+
+    Returns:
+        The shards to train on (``train``'s and the rest of ``pattern``'s), and those held out.
+
+    Raises:
+        DataError: when there are no more shards than are to be held out.
+    """
+    files = find(pattern)
+    if not 0 < count < len(files):
+        raise DataError(f"cannot hold out {count} of the {len(files)} shards at {pattern!r}")
+    chosen = set(random.Random(seed).sample(files, count))
+    rest = [file for file in files if file not in chosen]
+    return sorted([*(find(train) if train else []), *rest]), sorted(chosen)
+
+
+def write_list(files: Sequence[str], folder: str | Path, name: str) -> Path:
+    """Write a list of shards, one a line, that ``find`` reads; returns its path."""
+    path = Path(folder) / f"{name}.txt"
+    absolute = (file if _is_remote(file) else str(Path(file).resolve()) for file in files)
+    write_beside(path, "".join(f"{file}\n" for file in absolute))
+    return path
+
+
+def shards(params: Params) -> tuple[list[str], list[str]]:
+    """The training and validation shards of an experiment.
+
+    Stand-in data lies under the experiment's folder; globs of real data start at the project.
+
+    Raises:
+        DataError: when shards are missing, or no data is named.
+    """
+    data = params.data
+    if params.synthetic:
+        folder = params.folder / "data"
+        return find(str(folder / "train-*.tfrecord")), find(str(folder / "validation-*.tfrecord"))
+    if data.files:
+        return split(find(_absolute(data.files), data.exclude), data.train_share, params.seed)
+    if data.train and data.validation:
+        train, validation = _absolute(data.train), _absolute(data.validation)
+        return find(train, data.exclude), find(validation, data.exclude)
+    raise DataError(
+        f"{params.experiment}: no data is named. Give `data.files`, or `data.train` and "
+        "`data.validation`, or `synthetic`."
+    )
+
+
+def manifest(params: Params) -> dict[str, Any]:
+    """What decides the bytes of stand-in data: settings, seed, the code that draws."""
+    sources = [ROOT / "yt8m_lib" / name for name in _GENERATOR]
+    code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+    size = {"seed": params.seed, "vocabulary": params.data.vocabulary, "code": code}
+    return params.synthetic.model_dump(mode="json") | size
+
+
+def is_written(params: Params) -> bool:
+    """Whether an experiment's stand-in data is there, whole and made by the present code."""
+    folder, settings = params.folder / "data", params.synthetic
+    note = folder / "manifest.json"
+    if not note.exists() or json.loads(note.read_text()) != manifest(params):
+        return False
+    counts = {"train": settings.train_videos, "validation": settings.validation_videos}
+    return all(
+        (folder / f"{name}-{shard:05d}.tfrecord").exists()
+        for name, count in counts.items()
+        for shard in range(len(shares(count, settings.shards)))
+    )
+
+
+def shares(total: int, parts: int) -> list[int]:
+    """Split a number into nearly equal parts, none of them 0."""
+    parts = min(parts, total)
+    return [total * (i + 1) // parts - total * i // parts for i in range(parts)]
+
+
+def sidecar_paths(files: Iterable[str], folder: str | Path) -> list[str]:
+    """Where the soft targets of each source shard lie: the same base name, in ``folder``.
+
+    Raises:
+        DataError: when two source shards share a base name, so that one would overwrite the other.
+    """
+    seen: dict[str, str] = {}
+    for file in files:
+        name = base_name(file)
+        if name in seen:
+            raise DataError(
+                f"shards {seen[name]} and {file} share the name {name!r}, and soft targets are "
+                "stored by name: rename one of them."
+            )
+        seen[name] = file
+    return [f"{str(folder).rstrip('/')}/{name}" for name in seen]
+
+
+def digest(files: Iterable[str]) -> str:
+    """A short hash of the shards' names, sizes and first records' CRCs, in the order given.
+
+    Reading a few bytes a shard, it tells data sets apart without reading them; a change behind the
+    first record that keeps the size goes unseen.
+    """
+    total = hashlib.sha256()
+    for file in files:
+        with open_file(file) as stream:
+            size = stream.seek(0, 2) if not _is_remote(file) else _gfile().stat(file).length
+            crc = _first_crc(stream)
+        total.update(f"{base_name(file)}:{size}:{crc.hex()}\n".encode())
+    return total.hexdigest()[:16]
+
+
+def base_name(path: str) -> str:
+    """The last part of a local or remote path."""
+    return path.rsplit("/", 1)[-1]
+
+
+def open_file(path: str) -> BinaryIO:
+    """Open a local or remote file for reading bytes."""
+    return _gfile().GFile(path, "rb") if _is_remote(path) else open(path, "rb")
+
+
+def write_beside(path: Path, text: str) -> None:
+    """Replace a file's content in one step, so that a kill leaves the old or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with open(beside, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def _first_crc(stream: BinaryIO) -> bytes:
+    """The stored CRC of the first record's data; empty for an empty shard."""
+    stream.seek(0)
+    header = stream.read(_HEADER)
+    if len(header) < _HEADER:
+        return header
+    stream.seek(_HEADER + struct.unpack("<Q", header[:8])[0])
+    return stream.read(_CRC)
+
+
+def _absolute(pattern: str) -> str:
+    return pattern if _is_remote(pattern) else str(ROOT / pattern)
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
+
+
+def _gfile():
+    import tensorflow as tf  # only remote paths need it, and it takes seconds to import
+
+    return tf.io.gfile
+
+
+def _uniform(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7]) / 2**56

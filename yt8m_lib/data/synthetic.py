@@ -1,0 +1,146 @@
+"""Stand-in data: videos that look to a model and a metric much like YouTube-8M's.
+
+Calibrated on measured facts of the real data alone ("Known of the real data", sec. 12 of the
+published system), never on a finding of the paper. A video has an *anchor* class, the classes above
+it in a hierarchy, and others (``synthetic_labels``); its mean is a noisy sum of its classes'
+prototypes, each class showing in one of several modes, so that what is linear in the mean is
+learnable and what is not is left to better models. Frames scatter around the mean as in
+``within_video``.
+"""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from yt8m_lib.data import shards, within_video
+from yt8m_lib.data.record_files import FrameVideo, write_frame_records
+from yt8m_lib.data.synthetic_labels import Classes, draw_classes, draw_labels
+from yt8m_lib.settings import AUDIO, FEATURES, RGB, Params, Synthetic
+
+# Measured on real records (sec. 12).
+RGB_SPREAD, AUDIO_SPREAD = (0.75, 0.41, 80), (0.94, 0.62, 15)  # of video means: at the first
+# feature, at the last, and after how many features the difference has fallen to 1/e
+NORM_SPREAD = 0.35  # of the log norm of rgb means: kurtosis 4.8, norms 5.5 / 12.6 / 30.7
+
+# Chosen so that measured facts come out; the fact is named.
+INHERITED = 0.5  # share of a prototype that comes from the class above
+MODES, MODE_SHARE = 3, 0.5  # in how many ways a class looks, and their share of a prototype
+# Ridge regression on 15,000 real means reaches GAP 0.610, with 500 classes 0.720; there logistic
+# regression reaches 0.718 and a network with a hidden layer 0.748. Ours: 0.59, 0.72, 0.73, 0.77.
+SIGNAL = 0.24  # share of classes in a mean's variance
+_CHUNK = 2048  # frames made at a time, more or less: they should fit the processor's cache
+
+_frames_around = tf.function(within_video.frames_around, reduce_retracing=True)
+
+
+class World(NamedTuple):
+    """What a stand-in data set is about."""
+
+    classes: Classes  # V of them
+    prototypes: np.ndarray  # float32 [V, MODES, 1152], unit variance
+
+
+def write(params: Params) -> tuple[list[str], list[str]]:
+    """Write the stand-in data of an experiment under its folder, ``data/``.
+
+    The same settings give the same bytes. Shards that an earlier call with the same settings
+    finished are kept, so a killed call goes on where it was.
+
+    Returns:
+        Paths of the training and of the validation shards.
+    """
+    settings, folder = params.synthetic, params.folder / "data"
+    _prepare(folder, shards.manifest(params))
+    world = draw_world(params.data.vocabulary, params.seed)
+    counts = {"train": settings.train_videos, "validation": settings.validation_videos}
+    written: dict[str, list[str]] = {name: [] for name in counts}
+    with tqdm(total=sum(counts.values()), desc="stand-in videos", unit=" videos") as progress:
+        for split, (name, count) in enumerate(counts.items()):
+            for shard, videos in enumerate(shards.shares(count, settings.shards)):
+                path = folder / f"{name}-{shard:05d}.tfrecord"
+                if not path.exists():
+                    generator = np.random.default_rng([params.seed, split, shard])
+                    prefix = f"{name[0]}{shard:04d}"
+                    write_frame_records(
+                        path, make_videos(world, settings, videos, generator, prefix)
+                    )
+                written[name].append(str(path))
+                progress.update(videos)
+    return written["train"], written["validation"]
+
+
+def draw_world(count: int, seed: int) -> World:
+    """Draw ``count`` classes and how they look: in several modes, and like the classes above."""
+    generator = np.random.default_rng([seed, count])
+    classes = draw_classes(count, generator)
+    prototypes = generator.standard_normal((count, MODES + 1, FEATURES), dtype=np.float32)
+    own = (1 - MODE_SHARE) ** 0.5 * prototypes[:, 0]  # [V, 1152]
+    modes = MODE_SHARE**0.5 * prototypes[:, 1:]  # [V, MODES, 1152]
+    for c in np.flatnonzero(classes.parent >= 0):  # parents come first
+        own[c] = INHERITED**0.5 * own[classes.parent[c]] + (1 - INHERITED) ** 0.5 * own[c]
+    return World(classes, own[:, None] + modes)
+
+
+def make_videos(
+    world: World, settings: Synthetic, count: int, generator: np.random.Generator, prefix: str
+) -> Iterator[FrameVideo]:
+    """Videos one after the other, as they are written to one shard."""
+    true, listed = draw_labels(world.classes, settings, count, generator)
+    means = draw_means(world.prototypes, true, generator)
+    num_frames = generator.integers(*settings.frames, count, endpoint=True, dtype=np.int32)
+    seeds = generator.integers(2**62, size=count, dtype=np.uint64)
+    step = max(1, _CHUNK // settings.frames[1])
+    chunks = [slice(start, start + step) for start in range(0, count, step)]
+
+    def frames_of(chunk: slice) -> np.ndarray:
+        with tf.device("/cpu:0"):  # whose bytes an accelerator need not round to
+            parts = (tf.constant(part[chunk]) for part in (means, num_frames, seeds))
+            return _frames_around(*parts, settings.frames[1]).numpy()
+
+    with ThreadPoolExecutor(1) as pool:  # makes the next chunks while this one is written
+        for chunk, frames in zip(chunks, pool.map(frames_of, chunks), strict=True):
+            for i, video in enumerate(frames, chunk.start):
+                yield FrameVideo(f"{prefix}{i:05d}".encode(), listed[i], video[: num_frames[i]])
+
+
+def draw_means(
+    prototypes: np.ndarray, labels: list[list[int]], generator: np.random.Generator
+) -> np.ndarray:
+    """Video means that show these labels: float32 [videos, 1152]."""
+    content = np.empty((len(labels), FEATURES), np.float32)
+    for i, shown in enumerate(labels):
+        strength = generator.uniform(0.4, 1.6, len(shown)).astype(np.float32)
+        mode = generator.integers(MODES, size=len(shown))
+        content[i] = strength @ prototypes[shown, mode]
+    content /= np.sqrt((content**2).mean(axis=1, keepdims=True))
+    noise = generator.standard_normal(content.shape, dtype=np.float32)
+    means = spread() * (SIGNAL**0.5 * content + (1 - SIGNAL) ** 0.5 * noise)
+    scale = np.exp(NORM_SPREAD * generator.standard_normal(len(labels)) - NORM_SPREAD**2)
+    means[:, :RGB] *= scale[:, None]
+    return means.astype(np.float32)
+
+
+def spread() -> np.ndarray:
+    """Standard deviation of video means, by feature: float32 [1152]."""
+    parts = [
+        last + (first - last) * np.exp(-np.arange(size) / fall)
+        for size, (first, last, fall) in ((RGB, RGB_SPREAD), (AUDIO, AUDIO_SPREAD))
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _prepare(folder: Path, manifest: dict[str, Any]) -> None:
+    """Make the folder ready: shards of other settings are deleted, those of the same kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "manifest.json"
+    if file.exists() and json.loads(file.read_text()) == manifest:
+        return
+    for shard in folder.glob("*.tfrecord"):
+        shard.unlink()
+    shards.write_beside(file, json.dumps(manifest, indent=1))

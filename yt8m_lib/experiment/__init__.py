@@ -1,0 +1,1 @@
+"""What an experiment consists of, what of it is finished, and where it runs; free of TensorFlow."""

@@ -1,0 +1,1 @@
+"""The verbs of the paper: training, averaging, distillation, codecs, ensembling, inference, export."""

@@ -1,0 +1,64 @@
+"""Distillation (sec. 3.1, 4.2): a family's best teachers predict soft targets for every video."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from yt8m_lib.data import records
+from yt8m_lib.data.records import Records
+from yt8m_lib.methods import inference
+from yt8m_lib.settings import Params
+from yt8m_lib.scoring.ranking import top
+
+
+def write_soft_targets(
+    teachers: Sequence[keras.Model],
+    files: Sequence[str],
+    params: Params,
+    folder: str | Path,
+    say: Callable[[str], None] = print,
+) -> list[str]:
+    """Predict every training video with the teachers at equal weight, a sidecar for each shard.
+
+    The ``distillation.top_k`` most confident classes of a video are stored as float16; a student
+    counts the others as 0. Sidecars that are there already are kept, so a killed call goes on.
+
+    Args:
+        teachers: built models.
+        files: the training shards.
+        params: the experiment's.
+        folder: where the sidecars go; one folder for each set of teachers.
+        say: receives progress.
+
+    Returns:
+        The sidecars' paths, in the order of ``files``.
+    """
+    sidecars = records.sidecar_paths(files, folder)
+    tf.io.gfile.makedirs(str(folder))
+    forward = None
+    for number, (file, sidecar) in enumerate(zip(files, sidecars, strict=True), 1):
+        if tf.io.gfile.exists(sidecar):
+            continue
+        batches = Records([file], params.data).batches(params.inference_batch)
+        forward = forward or inference.mean_of(teachers, params, batches.element_spec)
+        records.write_soft_targets(sidecar, *_predict_shard(forward, batches, params))
+        if number % max(1, len(files) // 10) == 0:
+            say(f"soft targets: {number} of {len(files)} shards")
+    return sidecars
+
+
+def _predict_shard(
+    forward: Callable, batches: tf.data.Dataset, params: Params
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    top_k = params.distillation.top_k
+    k = params.data.classes if top_k == "all" else min(top_k, params.data.classes)
+    ids, classes, confidences = [], [], []
+    for number, batch in enumerate(batches):
+        best, values = top(forward(batch, tf.constant([params.seed, number])).numpy(), k)
+        ids.append(batch["id"].numpy())
+        classes.append(best)
+        confidences.append(values.astype(np.float16))
+    return np.concatenate(ids), np.concatenate(classes), np.concatenate(confidences)

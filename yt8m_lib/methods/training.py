@@ -1,0 +1,237 @@
+"""Training one model on one machine, as published (sec. 5): losses, the step, the loop, resuming.
+
+Everything random is a function of the seed and the step's number, so a training that was killed and
+resumed ends in the same weights, bit for bit, as one that was not.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.data.records import Records
+from yt8m_lib.data.shards import write_beside
+from yt8m_lib.methods.averaging import Average
+from yt8m_lib.models import frames as sampling
+from yt8m_lib.settings import POOLED, Model, Training
+
+EPSILON = 1e-5  # added inside each logarithm of the loss
+REPORT_SECONDS = 20.0  # between two progress lines within an epoch
+
+History = list[dict[str, float]]
+
+
+def cross_entropy(targets: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+    """Binary cross entropy, summed over classes, averaged over videos (eq. 2, as released).
+
+    Args:
+        targets: [B, V] labels in {0, 1} or soft targets in [0, 1].
+        predictions: [B, V] probabilities.
+
+    Returns:
+        A scalar, in nats a video.
+    """
+    log_yes = tf.math.log(predictions + EPSILON)
+    log_no = tf.math.log(1.0 - predictions + EPSILON)
+    return -tf.reduce_mean(tf.reduce_sum(targets * log_yes + (1.0 - targets) * log_no, axis=1))
+
+
+def mixed_cross_entropy(
+    labels: tf.Tensor, soft_targets: tf.Tensor, predictions: tf.Tensor, label_weight: float
+) -> tf.Tensor:
+    """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
+
+    The cross entropy is linear in its targets, so the mixture is taken there, once.
+    """
+    mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
+    return cross_entropy(mixed, predictions)
+
+
+def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
+    """Adam with the published epsilon, each gradient tensor clipped to ``clip_norm`` by itself."""
+    return keras.optimizers.Adam(rate, epsilon=1e-8, clipnorm=clip_norm)
+
+
+def rate_schedule(model: Model, decay_videos: int, divisor: float = 1.0) -> Any:
+    """The staircase of sec. 5: ``rate * rate_decay`` every ``decay_videos`` videos."""
+    steps = decay_videos / model.batch
+    return keras.optimizers.schedules.ExponentialDecay(
+        model.rate / divisor, steps, model.rate_decay, staircase=True
+    )
+
+
+def loss_and_gradients(
+    model: keras.Model, batch: dict[str, tf.Tensor], label_weight: float = 1.0
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+    """One forward and backward pass with batch statistics.
+
+    Args:
+        model: as built by ``models.build``.
+        batch: ``frames`` [B, T, 1152] uint8, ``num_frames`` [B], ``labels`` [B, V] and, where
+            ``label_weight`` is below 1, ``soft_targets`` [B, V].
+        label_weight: lambda, the weight of the labels' own loss.
+
+    Returns:
+        The loss on the targets, the L2 penalty, the predictions [B, V], and a gradient for each
+        trainable variable (of the sum of both, not clipped yet).
+    """
+    with tf.GradientTape() as tape:
+        predictions = model(batch, training=True)
+        if label_weight < 1.0:
+            loss = mixed_cross_entropy(
+                batch["labels"], batch["soft_targets"], predictions, label_weight
+            )
+        else:
+            loss = cross_entropy(batch["labels"], predictions)
+        penalty = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
+        total = loss + penalty
+    variables = [variable.value for variable in model.trainable_variables]
+    return loss, penalty, predictions, tape.gradient(total, variables)
+
+
+class Trainer:
+    """Trains one model; call ``fit`` once.
+
+    Args:
+        model: a built model, with the weights to start from.
+        spec: its batch, epochs and rate.
+        settings: what all trainings share.
+        seed: of the order of videos and of the sampled frames.
+        label_weight: lambda; below 1 the records must carry soft targets.
+        averages: of the weights, updated after each step in this order (sec. 4.1).
+        rate_divisor: by which the rate is divided (5 in averaging).
+        checkpoints: folder for resuming a killed training; None keeps nothing.
+        say: receives a line of progress now and then.
+        on_epoch: receives each epoch's figures when it ends; a resumed training gives those of
+            the epochs before it again.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        spec: Model,
+        settings: Training,
+        seed: int,
+        label_weight: float = 1.0,
+        averages: Sequence[Average] = (),
+        rate_divisor: float = 1.0,
+        checkpoints: Path | None = None,
+        say: Callable[[str], None] = print,
+        on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+    ):
+        self.model, self.spec, self.settings = model, spec, settings
+        self.seed, self.label_weight, self.averages, self.say = seed, label_weight, averages, say
+        self.on_epoch = on_epoch
+        schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
+        self.optimizer = make_optimizer(schedule, settings.clip_norm)
+        self.optimizer.build(model.trainable_variables)
+        self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.epoch_step = tf.Variable(0, trainable=False, dtype=tf.int64)
+        self.loss_sum = tf.Variable(0.0, trainable=False, dtype=tf.float64)
+        self.history: History = []
+        self.checkpoints = self._manager(checkpoints) if checkpoints else None
+        self.saved_at = time.monotonic()
+
+    def fit(self, records: Records, epochs: int) -> History:
+        """Train for so many epochs in all, going on from a checkpoint where there is one.
+
+        Returns:
+            For each epoch: its number from 1, mean ``loss`` (labels and soft targets, without the
+            L2 penalty), learning ``rate`` at its end and ``videos_per_second``.
+        """
+        self._resume()
+        while int(self.epoch) < epochs:
+            self._epoch(records, epochs)
+        return self.history
+
+    def _epoch(self, records: Records, epochs: int) -> None:
+        first = int(self.epoch_step)
+        batches = records.batches(self.spec.batch, seed=(self.seed, int(self.epoch)), skip=first)
+        step = self._step_function(batches.element_spec)
+        started = reported = time.monotonic()
+        for number, batch in enumerate(batches, first + 1):
+            step(batch, tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)]))
+            now = time.monotonic()
+            if now - reported > REPORT_SECONDS:
+                reported = now
+                self._report(number, number - first, now - started, epochs)
+            if now - self.saved_at > 60 * self.settings.checkpoint_minutes:
+                self._save()
+        if not int(self.epoch_step):
+            raise ValueError("the training data holds no video")
+        self._end_epoch(time.monotonic() - started, int(self.epoch_step) - first)
+
+    def _step_function(self, element_spec: dict) -> Callable:
+        signature = [element_spec, tf.TensorSpec([2], tf.int32)]
+        if getattr(self, "_signature", None) != signature:  # trace once, not once an epoch
+            self._signature = signature
+            self._step = tf.function(self._train_step, input_signature=signature)
+        return self._step
+
+    def _train_step(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> None:
+        if self.spec.architecture in POOLED:
+            frames, num_frames = sampling.sample_frames(
+                batch["frames"], batch["num_frames"], self.settings.frames, seed
+            )
+            batch = batch | {"frames": frames, "num_frames": num_frames}
+        loss, _, _, gradients = loss_and_gradients(self.model, batch, self.label_weight)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        for average in self.averages:
+            average.update()
+        self.epoch_step.assign_add(1)
+        self.loss_sum.assign_add(tf.cast(loss, tf.float64))
+
+    def _report(self, number: int, steps: int, seconds: float, epochs: int) -> None:
+        self.say(
+            f"epoch {int(self.epoch) + 1}/{epochs}, step {number}: "
+            f"loss {float(self.loss_sum) / number:.3f}, "
+            f"{steps * self.spec.batch / seconds:,.0f} videos/s"
+        )
+
+    def _end_epoch(self, seconds: float, steps: int) -> None:
+        row = {
+            "epoch": int(self.epoch) + 1,
+            "loss": float(self.loss_sum) / int(self.epoch_step),
+            "rate": float(self.optimizer.learning_rate),
+            "videos_per_second": steps * self.spec.batch / max(seconds, 1e-9),
+        }
+        self.history.append(row)
+        self.on_epoch(row)
+        self.epoch.assign_add(1)
+        self.epoch_step.assign(0)
+        self.loss_sum.assign(0.0)
+
+    def _manager(self, folder: Path) -> tf.train.CheckpointManager:
+        parts = {
+            "model": self.model,
+            "optimizer": self.optimizer,
+            "epoch": self.epoch,
+            "epoch_step": self.epoch_step,
+            "loss_sum": self.loss_sum,
+        }
+        parts |= {f"average_{number}": average for number, average in enumerate(self.averages)}
+        self._history_file = folder / "history.json"
+        return tf.train.CheckpointManager(tf.train.Checkpoint(**parts), str(folder), max_to_keep=1)
+
+    def _save(self) -> None:
+        if not self.checkpoints:
+            return
+        write_beside(self._history_file, json.dumps(self.history))
+        self.checkpoints.save(checkpoint_number=self.optimizer.iterations)
+        self.saved_at = time.monotonic()
+
+    def _resume(self) -> None:
+        if not self.checkpoints or not self.checkpoints.latest_checkpoint:
+            return
+        self.checkpoints.checkpoint.restore(
+            self.checkpoints.latest_checkpoint
+        ).assert_existing_objects_matched()
+        # The history may be one save ahead of the checkpoint: keep what the checkpoint knows.
+        self.history = json.loads(self._history_file.read_text())[: int(self.epoch)]
+        for row in self.history:
+            self.on_epoch(row)
+        self.say(f"going on from epoch {int(self.epoch) + 1}, step {int(self.epoch_step)}")

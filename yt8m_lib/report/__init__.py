@@ -1,0 +1,1 @@
+"""Claims, findings, tables and figures, made from what the experiment's record holds."""

@@ -1,0 +1,144 @@
+"""What the paper and its authors' write-up claim, part by part, and the rule that judges a claim.
+
+Directions and margins stand here before any run, and no run changes them: a margin is half the
+paper's effect, or 0.0005 GAP where the claim is "none" or names no figure.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from yt8m_lib.scoring.intervals import Estimate
+
+Direction = Literal["gain", "loss", "none"]
+Verdict = Literal["reproduced", "no effect", "opposite", "undecided"]
+
+SMALLEST = 0.0005  # GAP: the smallest effect of interest where the paper names none
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One part of a claim.
+
+    Attributes:
+        text: what is claimed, in a few words.
+        direction: of the effect: a gain, a loss, or none.
+        published: the effect's range as published, (0, 0) for none; empty where no figure is given.
+            In GAP, or in bytes or seconds as a share of float32's.
+    """
+
+    text: str
+    direction: Direction
+    published: tuple[float, float] | tuple[()] = ()
+
+    @property
+    def margin(self) -> float:
+        """Half the smaller end of the published effect, or the smallest of interest."""
+        return min(map(abs, self.published), default=0.0) / 2 or SMALLEST
+
+    def judge(self, effect: Estimate) -> Verdict:
+        """What the effect's 95 % interval makes of this claim."""
+        return verdict(effect.value, *effect.interval(), self.direction, self.margin)
+
+    @property
+    def paper(self) -> str:
+        """What the paper found, in words."""
+        if not self.published:
+            return {"gain": "better", "loss": "worse", "none": "none"}[self.direction]
+        if self.direction == "none":
+            return "none"
+        low, high = self.published
+        return f"{low:+.5g}" if low == high else f"{low:+.5g} to {high:+.5g}"
+
+
+_NONE = (0.0, 0.0)
+_NAMES = {"netvlad": "NetVLAD", "fvnet": "FVNet", "dbof": "DBoF", "rnn": "RNN"}
+
+
+def _each(
+    families: str,
+    part: str,
+    text: str,
+    direction: Direction,
+    published: tuple[float, float] | tuple[()] = (),
+) -> dict[str, Claim]:
+    """The same claim for several families; ``{}`` stands for a family's name."""
+    return {
+        part.format(family): Claim(text.format(_NAMES[family]), direction, published)
+        for family in families.split()
+    }
+
+
+CLAIMS: dict[str, Claim] = {
+    **_each("dbof rnn", "1-{}", "averaging helps {}", "gain", (0.002, 0.003)),
+    **_each("netvlad fvnet", "1-{}", "averaging does not help {}", "none", _NONE),
+    **_each(
+        "dbof rnn",
+        "1-{}-control",
+        "... {}: over the same training without it",
+        "gain",
+        (0.002, 0.003),
+    ),
+    **_each("dbof rnn", "2-{}", "equal-weight checkpoints do the same for {}", "none", _NONE),
+    **_each("dbof rnn", "2-{}-both", "... {}: both together add nothing", "none", _NONE),
+    "3-gap": Claim("8 bits cost no GAP", "none", _NONE),
+    "3-size": Claim("... at a quarter of the bytes", "loss", (-0.75, -0.75)),
+    "4": Claim("8 bits are a little slower", "gain", (0.065, 0.065)),
+    "5": Claim("quantile centroids do worse than uniform ones", "loss"),
+    **_each("netvlad fvnet", "6-{}", "students help {}", "gain", (0.00409, 0.0129)),
+    **_each("dbof", "6-{}", "students help {}", "gain", (0.00409, 0.00409)),
+    **_each("rnn", "6-{}", "students help {}", "gain", (0.0129, 0.0129)),
+    "6-model": Claim("... one architecture, all families", "gain", (0.001, 0.002)),
+    "6-together": Claim("... a family's average over its teachers'", "gain", (0.00409, 0.0129)),
+    "7-0.4": Claim("lambda 0.4 is no better than 0.5", "none", _NONE),
+    "7-0.6": Claim("lambda 0.6 is no better than 0.5", "none", _NONE),
+    "8-model": Claim("a second round adds nothing to a model", "none", _NONE),
+    "8-ensemble": Claim("... but to the ensemble", "gain", (0.001, 0.001)),
+    **_each("dbof rnn", "9-{}", "another family teaches {} as well", "none", _NONE),
+    **_each(
+        "netvlad fvnet dbof", "10-{}", "all frames beat random ones for {}", "gain", (0.001, 0.0014)
+    ),
+    "11": Claim("tuned ensemble weights beat flat ones", "gain", (0.0005, 0.005)),
+    "12-small": Claim("a smaller batch does not matter", "none", _NONE),
+    "12-large": Claim("a larger batch does not matter", "none", _NONE),
+    **_each("netvlad fvnet dbof rnn", "13-{}", "larger is better for {}", "gain"),
+    "14": Claim("four families beat the best one", "gain"),
+}
+NUMBERS = tuple(dict.fromkeys(int(part.split("-")[0]) for part in CLAIMS))
+
+
+def verdict(effect: float, low: float, high: float, direction: Direction, margin: float) -> Verdict:
+    """Judge a claim by the interval of its effect; the first rule that holds decides.
+
+    ======================  ==============================  =====================================
+    verdict                 a gain (or loss) was claimed     "none" was claimed
+    ======================  ==============================  =====================================
+    reproduced              wholly beyond 0 on that side     wholly inside [-margin, margin]
+    no effect               wholly inside [-margin, margin]  (never)
+    opposite                wholly beyond 0 on the other     wholly above margin or below -margin
+    undecided               else                             else
+    ======================  ==============================  =====================================
+
+    Args:
+        effect: the measured difference, in the unit of the margin.
+        low: lower end of its interval.
+        high: upper end of its interval.
+        direction: what was claimed.
+        margin: the smallest effect of interest, fixed before measuring.
+
+    Raises:
+        ValueError: for numbers that are none, ends in the wrong order, an unknown direction.
+    """
+    if direction not in Direction.__args__:
+        raise ValueError(f"direction must be one of {Direction.__args__}, got {direction!r}")
+    if not np.isfinite([effect, low, high, margin]).all() or low > high or margin < 0:
+        raise ValueError(f"no interval: {effect} in [{low}, {high}], margin {margin}")
+    inside = -margin <= low and high <= margin
+    if direction == "none":
+        outside = low > margin or high < -margin
+        return "reproduced" if inside else "opposite" if outside else "undecided"
+    claimed, other = (low > 0, high < 0) if direction == "gain" else (high < 0, low > 0)
+    if claimed:
+        return "reproduced"
+    return "no effect" if inside else "opposite" if other else "undecided"

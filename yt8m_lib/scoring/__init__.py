@@ -1,0 +1,1 @@
+"""Predictions, the challenge's metrics and their intervals, in NumPy alone."""

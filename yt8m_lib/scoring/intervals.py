@@ -1,0 +1,148 @@
+"""How sure a difference of GAPs is: the paired bootstrap over videos.
+
+Models are compared on the same resampled videos, so what makes a video hard for both cancels out.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from yt8m_lib.scoring.metrics import POOL, gap
+from yt8m_lib.scoring.predictions import Predictions
+from yt8m_lib.scoring.ranking import descending
+
+RESAMPLES = 1000  # behind every interval
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """A figure measured on some videos, and what it is on each resample of these videos.
+
+    Resample r of two figures of the same videos is of the same draw, so figures subtract resample
+    by resample: what is left is the paired bootstrap of their difference.
+
+    Attributes:
+        value: the figure.
+        resamples: float64 [R].
+        videos: how many videos it was measured on.
+        digest: of their ids; "" for what was not measured on videos.
+    """
+
+    value: float
+    resamples: np.ndarray
+    videos: int = 0
+    digest: str = ""
+
+    def __sub__(self, other: Self) -> Self:
+        self._check(other)
+        return type(self)(
+            self.value - other.value, self.resamples - other.resamples, self.videos, self.digest
+        )
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval; see ``interval``."""
+        return interval(self.resamples, level)
+
+    def save(self, path: str | Path) -> None:
+        """Write one ``.npz`` file."""
+        np.savez(
+            path, value=self.value, resamples=self.resamples, videos=self.videos, digest=self.digest
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as file:
+            return cls(
+                float(file["value"]), file["resamples"], int(file["videos"]), str(file["digest"])
+            )
+
+    @classmethod
+    def mean(cls, figures: Sequence[Self]) -> Self:
+        """The mean of several figures of the same videos."""
+        first, *others = figures
+        for other in others:
+            first._check(other)
+        resamples = np.mean([figure.resamples for figure in figures], axis=0)
+        value = float(np.mean([figure.value for figure in figures]))
+        return cls(value, resamples, first.videos, first.digest)
+
+    def _check(self, other: Self) -> None:
+        if (self.digest, len(self.resamples)) != (other.digest, len(other.resamples)):
+            raise ValueError(
+                f"figures of other videos or resamples cannot be paired: {self.videos} videos, "
+                f"{len(self.resamples)} resamples, and {other.videos}, {len(other.resamples)}"
+            )
+
+
+def gap_estimate(model: Predictions, resamples: int = RESAMPLES) -> Estimate:
+    """GAP of a model, and on each resample of its videos."""
+    digest = hashlib.sha256(model.ids.tobytes()).hexdigest()[:16]
+    return Estimate(gap(model), bootstrap_gap(model, resamples), len(model), digest)
+
+
+def bootstrap_gap(model: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """GAP of a model on videos drawn with replacement.
+
+    Args:
+        model: predictions of N videos.
+        resamples: R, how often N of the N videos are drawn.
+        seed: of the draws; the same seed and N draw the same videos, whichever the model.
+
+    Returns:
+        float64 [R]. Each value is the GAP of the drawn videos, one drawn n times counting as n
+        videos. Copies of a pair stand together in the pool: where two classes of one video have
+        the very same confidence, the copies are not interleaved.
+
+    Raises:
+        ValueError: where there are no videos.
+    """
+    videos = len(model)
+    if not videos:
+        raise ValueError("no videos to draw from")
+    pool = _Pool(model)
+    gaps = np.zeros(resamples)
+    rng = np.random.default_rng(seed)
+    for resample in range(resamples):
+        times = np.bincount(rng.integers(0, videos, videos), minlength=videos).astype(np.int32)
+        positives = int(times @ model.positives)
+        if positives:
+            gaps[resample] = pool.precisions(times) / positives
+    return gaps
+
+
+def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
+    """Percentile interval of bootstrapped differences.
+
+    Args:
+        differences: of two rows of ``bootstrap_gap``, or their mean over seeds, [R].
+        level: share of them inside; the rest is split evenly between the two sides.
+    """
+    low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+class _Pool:
+    """A model's pooled pairs, sorted once; each resample only weighs them."""
+
+    def __init__(self, model: Predictions):
+        confidences = model.confidences[:, :POOL]
+        order = descending(confidences.ravel())
+        self.video = (order // confidences.shape[1]).astype(np.int32)  # of each pair, [P]
+        self.hits = np.flatnonzero(model.hits(POOL).ravel()[order])  # places of the hits, [H]
+
+    def precisions(self, times: np.ndarray) -> float:
+        """Sum of the precisions at all hits, each video counting ``times[video]`` times."""
+        weights = times[self.video]  # [P]
+        copies = weights[self.hits]  # [H]
+        ranks = np.cumsum(weights)[self.hits] - copies  # pairs before a hit's first copy
+        found = np.cumsum(copies) - copies  # hits before it
+        total = 0.0
+        for copy in range(1, int(copies.max(initial=0)) + 1):
+            more = copies >= copy
+            total += ((found[more] + copy) / (ranks[more] + copy)).sum()
+        return float(total)

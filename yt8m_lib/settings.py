@@ -1,0 +1,324 @@
+"""The settings of an experiment: what every YAML under ``params/`` may say, typed and checked.
+
+``params.load`` reads them from a file.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from yt8m_lib import families
+from yt8m_lib.catalogue import CODECS, RECORD_KINDS
+from yt8m_lib.errors import nearest
+from yt8m_lib.families import Family
+
+ROOT = Path(__file__).resolve().parent.parent
+
+RGB, AUDIO = 1024, 128
+FEATURES = RGB + AUDIO
+
+Phase = Literal[
+    "data", "teachers", "averaging", "distillation", "quantization", "ensembling", "report"
+]
+Inference = Literal["valid_frames", "sample_all", "random_frames"]
+PHASES: tuple[Phase, ...] = Phase.__args__
+
+
+def _known(name: str, valid: Iterable[str]) -> str:
+    valid = list(valid)
+    if name not in valid:
+        raise ValueError(f"there is no {name!r}{nearest(name, valid)}")
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(lambda name: _known(name, families.FAMILIES))]
+TeachingFamily = Annotated[str, AfterValidator(lambda name: _known(name, families.teaching()))]
+Architecture = Annotated[str, AfterValidator(lambda name: _known(name, families.architectures()))]
+Codec = Annotated[str, AfterValidator(CODECS.check)]
+RecordKind = Annotated[str, AfterValidator(RECORD_KINDS.check)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Settings(BaseModel):
+    """Settings that refuse unknown keys and cannot be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Synthetic(Settings):
+    """Stand-in data: how much of it. Its shape is calibrated in ``synthetic.py``."""
+
+    train_videos: Positive = 6000
+    validation_videos: Positive = 2000
+    shards: Positive = 8
+    frames: tuple[Positive, Positive] = (16, 32)  # shortest and longest video, in seconds
+    missing_labels: Share = 0.1  # true labels that the annotation lost
+    wrong_labels: Share = 0.05  # labels replaced by another class of the same vertical
+
+
+class Data(Settings):
+    """Where the videos are and how they are read."""
+
+    level: RecordKind = "frame"  # the kind of the records
+    train: str | None = None  # glob of training shards
+    validation: str | None = None  # glob of validation shards
+    files: str | None = None  # or one glob, split by a seeded hash of the file name
+    train_share: Share = 0.75  # share of `files` that is trained on
+    exclude: tuple[str, ...] = ()  # names of damaged shards to leave out
+    classes: Annotated[int, Field(gt=1, le=65536)] = 3862  # the first this many are kept
+    vocabulary: Positive = 3862  # classes that the records may name
+    frames: Positive = 24  # frames simulated around a video-level mean
+    max_frames: Positive = 300  # frames read from a frame-level record at most
+    cache: bool = False  # keep decoded videos in memory between epochs
+
+    @model_validator(mode="after")
+    def _classes_in_vocabulary(self) -> Self:
+        if self.classes > self.vocabulary:
+            raise ValueError(
+                f"classes ({self.classes}) is more than vocabulary ({self.vocabulary})"
+            )
+        if self.files and (self.train or self.validation):
+            raise ValueError("give either `files` or `train` and `validation`, not both")
+        if bool(self.train) != bool(self.validation):
+            raise ValueError("`train` and `validation` go together")
+        return self
+
+
+class FamilyDefaults(Settings):
+    """Settings that a family's models share; a model may override each of them."""
+
+    batch: Positive = 160
+    rate: Annotated[float, Field(gt=0)] = 2.0e-4
+    epochs: Positive = 10
+    rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class Model(Settings):
+    """One architecture (sec. 4 of the paper): a box of Table 1 to 4.
+
+    A family's own options, such as ``relu`` or ``reset_after``, stand beside the others in a
+    parameter file; here they are in ``options``.
+    """
+
+    architecture: Architecture
+    clusters: int = Field(default=0, ge=0)  # K; unused by RNN
+    hidden: int = Field(default=0, ge=0)  # H; for RNN the cells C
+    options: dict[str, bool | int | float | str] = {}
+    published: bool = False  # one of the nine released configurations
+    batch: Positive | None = None
+    rate: Annotated[float, Field(gt=0)] | None = None
+    epochs: Positive | None = None
+    rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @property
+    def family(self) -> str:
+        """Name of the model's family."""
+        return self.traits.name
+
+    @property
+    def traits(self) -> Family:
+        """The family's record."""
+        return families.family_of(self.architecture)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, raw: Any) -> Any:
+        """Complete the options of the model's family; a name it does not have is refused later."""
+        if not isinstance(raw, dict) or raw.get("architecture") not in families.architectures():
+            return raw
+        known = families.family_of(raw["architecture"]).options
+        own = {key: value for key, value in raw.items() if key in known}
+        rest = {key: value for key, value in raw.items() if key not in known}
+        return rest | {"options": {**known, **raw.get("options", {}), **own}}
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_family(self) -> Self:
+        least = {"clusters": 2, "hidden": 1}
+        for size in self.traits.needs:
+            if getattr(self, size) < least[size]:
+                raise ValueError(f"{self.architecture} needs `{size}` of at least {least[size]}")
+        multiple = self.traits.hidden_multiple
+        if self.hidden % multiple:
+            raise ValueError(
+                f"`hidden` of {self.architecture} is split: make it a multiple of {multiple}"
+            )
+        for name, value in self.options.items():
+            if name not in self.traits.options:
+                raise ValueError(f"options: no {name!r}{nearest(name, self.traits.options)}")
+            if type(value) is not type(self.traits.options[name]):
+                kind = type(self.traits.options[name]).__name__
+                raise ValueError(f"`{name}` of {self.architecture} is a {kind}, got {value!r}")
+        return self
+
+
+class Training(Settings):
+    """What all trainings share (sec. 5 of the published system)."""
+
+    frames: Positive = 300  # frames sampled with replacement from a video
+    rate_decay_videos: Positive = 4_000_000
+    clip_norm: Annotated[float, Field(gt=0)] = 1.0
+    batch_norm_decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
+    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+
+
+class Averaging(Settings):
+    """Weight averaging (sec. 4.1, Table 1)."""
+
+    families: tuple[TeachingFamily, ...] = ("dbof", "rnn")  # whose averaged weights are kept
+    shown: tuple[Name, ...] = ()  # models of other families averaged for the table alone
+    time_constant: Positive = 2000  # H, in steps: the shadow's decay is 1 - 1 / H
+    epochs: Positive = 2
+    rate_divisor: dict[FamilyName, Annotated[float, Field(gt=0)]] = {}  # 5 where not given
+    checkpoints: int = Field(default=0, ge=0)  # how many are averaged at equal weight, to compare
+
+
+class Student(Settings):
+    """A model trained on soft targets and labels (sec. 3.1)."""
+
+    model: Name  # the architecture to train again
+    taught_by: TeachingFamily  # whose teachers predict the soft targets
+    round: Literal[1, 2] = 1  # 2: taught by that family's first-round students
+    label_weight: Share | None = None  # its own lambda; all students' where not given
+
+
+class Distillation(Settings):
+    """Distillation (sec. 3.1, 4.2, Table 3)."""
+
+    teachers: Positive = 3
+    label_weight: Share = 0.5  # lambda: the weight of the labels' own loss
+    top_k: Positive | Literal["all"] = 100  # soft targets stored a video; the rest count as 0
+    students: dict[Name, Student] = {}
+    compare: dict[Name, Student] = {}  # trained to be compared with the students, then left
+    soft_targets: str | None = None  # folder of the sidecar shards; under results/ by default
+
+
+class Quantization(Settings):
+    """Partial weight quantisation (sec. 3.2, Table 2)."""
+
+    more_than: Positive = 17_000  # variables with more elements than this are coded
+    codec: Codec = "linear"  # how they are stored in the model that is shipped
+    compare: dict[Name, tuple[Codec, ...]] = {}  # other codecs tried on a student, to compare
+
+
+class Ensembling(Settings):
+    """The final ensemble (sec. 4.3, Table 4)."""
+
+    trials: Positive = 500
+    budget_bytes: Positive = 1_000_000_000
+
+
+class Params(Settings):
+    """One experiment."""
+
+    experiment: Name
+    seed: int = 1
+    results: str = "results"
+    data: Data = Data()
+    synthetic: Synthetic | None = None
+    families: dict[FamilyName, FamilyDefaults] = {}
+    models: dict[Name, Model]
+    training: Training = Training()
+    inference: Inference = "valid_frames"
+    compare_inference: tuple[Inference, ...] = ()  # teachers of pooled frames answer so as well
+    inference_batch: Positive = 128
+    averaging: Averaging = Averaging()
+    distillation: Distillation = Distillation()
+    quantization: Quantization = Quantization()
+    ensembling: Ensembling = Ensembling()
+    repeats: Positive = 1  # trainings of everything, each from seeds of its own, on the same data
+    repeat: int = Field(default=0, ge=0)  # which of them this is; `yt8m run` counts
+    other_choices: dict[str, str] = {}  # findings.csv of the same study, by what was chosen there
+    remake_hours: Annotated[float, Field(ge=0)] = 1.0  # finished work that a change of code or data
+    # may throw away without being asked
+
+    @property
+    def folder(self) -> Path:
+        """Where everything this experiment makes lives."""
+        return ROOT / self.results / self.experiment
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_family_defaults(cls, raw: Any) -> Any:
+        """Write each family's shared settings into its models, so a model is complete alone."""
+        if not isinstance(raw, dict) or not isinstance(raw.get("models"), dict):
+            return raw
+        given, models = raw.get("families") or {}, {}
+        for name, model in raw["models"].items():
+            if not isinstance(model, dict) or not isinstance(given, dict):
+                models[name] = model
+                continue
+            shared = given.get(_family_name(model.get("architecture")), {})
+            standard = {key: field.default for key, field in FamilyDefaults.model_fields.items()}
+            models[name] = standard | (shared if isinstance(shared, dict) else {}) | model
+        return raw | {"models": models}
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for where, names in {
+            "averaging.shown": self.averaging.shown,
+            "distillation.students": [s.model for s in self.distillation.students.values()],
+            "distillation.compare": [s.model for s in self.distillation.compare.values()],
+        }.items():
+            for name in names:
+                if name not in self.models:
+                    raise ValueError(f"{where}: no model {name!r}{nearest(name, self.models)}")
+        for choice, path in self.other_choices.items():
+            if not (ROOT / path).exists():
+                raise ValueError(f"other_choices, {choice!r}: there is no file {ROOT / path}")
+        for name in self.averaging.shown:
+            if not self.models[name].traits.teaches:
+                raise ValueError(
+                    f"averaging.shown: {name} is a {self.models[name].family} model, which the "
+                    "table of weight averaging has no row for; take it out"
+                )
+        self._check_students()
+        return self
+
+    def _check_students(self) -> None:
+        students, compared = self.distillation.students, self.distillation.compare
+        for name in (set(students) | set(compared)) & set(self.models) | set(students) & {
+            *compared
+        }:
+            raise ValueError(f"distillation: {name!r} is also the name of a model or student")
+        for name in self.quantization.compare:
+            if name not in students:
+                raise ValueError(
+                    f"quantization.compare: no student {name!r}{nearest(name, students)}"
+                )
+        for name, student in (students | compared).items():
+            count = len(self.teachers_of(student))
+            if student.round == 1 and count < self.distillation.teachers:
+                raise ValueError(
+                    f"distillation, {name}: {student.taught_by} has {count} teachers, "
+                    f"distillation.teachers asks for {self.distillation.teachers}"
+                )
+            if not count:
+                raise ValueError(
+                    f"distillation, {name}: {student.taught_by} has no first-round students"
+                )
+
+    def teachers_of(self, student: Student) -> list[str]:
+        """Names of the models that may teach this student."""
+        if student.round == 2:
+            return [
+                name
+                for name, other in self.distillation.students.items()
+                if other.round == 1
+                and other.taught_by == student.taught_by
+                and self.models[other.model].family == student.taught_by
+            ]
+        return [n for n, model in self.models.items() if model.family == student.taught_by]
+
+    def is_averaged(self, model: str) -> bool:
+        """Whether this model's averaged weights are the ones kept."""
+        return self.models[model].family in self.averaging.families
+
+
+def _family_name(architecture: Any) -> str:
+    """The family that an unchecked architecture belongs to, or ""."""
+    known = isinstance(architecture, str) and architecture in families.architectures()
+    return families.family_of(architecture).name if known else ""
