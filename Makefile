@@ -26,10 +26,10 @@ run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA=
 test: setup ## lint, then every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 full-size: setup ## train one step of every published model, build and run the 1 GB graph
-	$(BIN)/python tests/full_size.py
+	$(BIN)/pytest -s -m full_size tests/test_full_size.py
 
 lab: setup ## explore the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks

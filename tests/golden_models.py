@@ -1,10 +1,11 @@
-"""Our models with the golden weights: what several test files start from."""
+"""Our models with the weights of the golden files, which several test files start from."""
 
 import numpy as np
 from conftest import shared
 
 from yt8m_lib import models
 from yt8m_lib.methods import checkpoints
+from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.settings import Model
 
 HIDDEN, CLASSES = 24, 40
@@ -19,19 +20,19 @@ SETTINGS = {
 }
 
 
-def figures(name: str) -> dict[str, np.ndarray]:
+def golden_arrays(name: str) -> dict[str, np.ndarray]:
     """All arrays of a golden file; skips the test where there is none."""
     with np.load(shared("golden", f"{name}.npz")) as arrays:
         return {key: arrays[key] for key in arrays.files}
 
 
 def released_variables(golden: dict[str, np.ndarray], kind: str = "var") -> dict[str, np.ndarray]:
-    """The released code's variables (or what stands under another prefix), by name."""
+    """The released code's variables, or its arrays of another kind, by the variables' names."""
     start = f"{kind}:"
     return {key.removeprefix(start): a for key, a in golden.items() if key.startswith(start)}
 
 
-def golden_model(name: str, golden: dict[str, np.ndarray]) -> models.VideoModel:
+def golden_model(name: str, golden: dict[str, np.ndarray]) -> VideoModel:
     """Our model of a golden architecture, holding the golden weights."""
     model = models.build(Model(**SETTINGS[name], hidden=HIDDEN), CLASSES)
     checkpoints.assign(model, released_variables(golden))
@@ -39,5 +40,5 @@ def golden_model(name: str, golden: dict[str, np.ndarray]) -> models.VideoModel:
 
 
 def inputs_of(golden: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """What the golden predictions were made from."""
+    """The videos that the golden predictions are of."""
     return {"frames": golden["input_bytes"], "num_frames": golden["num_frames"]}

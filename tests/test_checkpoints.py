@@ -3,21 +3,23 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from golden_models import SETTINGS, figures, golden_model, released_variables
+from golden_models import SETTINGS, golden_arrays, golden_model, released_variables
 
 from yt8m_lib import models, params
+from yt8m_lib.catalogue import CODECS
 from yt8m_lib.cli import main
 from yt8m_lib.data.records import FrameVideo, write_frame_records
-from yt8m_lib.methods import checkpoints, quantization
+from yt8m_lib.methods import checkpoints
 from yt8m_lib.methods.checkpoints import CheckpointError
+from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.settings import Model
 
 
-def small_model(architecture: str = "logistic", **settings) -> models.VideoModel:
+def small_model(architecture: str = "logistic", **settings) -> VideoModel:
     return models.build(Model(architecture=architecture, **settings), 5)
 
 
-def released(model: models.VideoModel, seed: int = 0) -> dict[str, np.ndarray]:
+def released(model: VideoModel, seed: int = 0) -> dict[str, np.ndarray]:
     """Random values for every released variable that fits a model."""
     rng = np.random.default_rng(seed)
     return {
@@ -38,7 +40,7 @@ def write(path, variables) -> str:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_golden_variables_go_through_a_checkpoint(name, tmp_path):
-    golden = figures(name)
+    golden = golden_arrays(name)
     variables = released_variables(golden) | {"global_step": np.int64(7)}
     prefix = write(tmp_path / "inference_model", variables)
     model = golden_model(name, golden)
@@ -102,14 +104,14 @@ def test_quantised_and_half_width_variables(tmp_path):
     given = released(model)
     kernel = given.pop("tower/fully_connected/weights")
     bias = given.pop("tower/fully_connected/biases")
-    coded = quantization.encode(kernel)
+    coded = CODECS["linear"].encode(kernel)
     forms = {
-        "tower/fully_connected/weights_quants": coded.codes,
-        "tower/fully_connected/weights_space": coded.centroids,
+        "tower/fully_connected/weights_quants": coded["codes"],
+        "tower/fully_connected/weights_space": coded["centroids"],
         "tower/fully_connected/biasesfloat16": bias.astype(np.float16),
     }
     checkpoints.import_checkpoint(write(tmp_path / "quantised", forms), model)
-    np.testing.assert_array_equal(model.classifier.kernel.numpy(), quantization.decode(coded))
+    np.testing.assert_array_equal(model.classifier.kernel.numpy(), CODECS["linear"].decode(coded))
     np.testing.assert_allclose(model.classifier.bias.numpy(), bias, rtol=1e-3)
 
 
@@ -144,7 +146,7 @@ def test_the_unpublished_gru_has_no_released_weights():
 
 @pytest.mark.parametrize("name", ["NetVLADModelLF", "GRUbidirect"])
 def test_imported_weights_predict_the_golden_classes_through_the_command_line(name, tmp_path):
-    golden = figures(name)
+    golden = golden_arrays(name)
     prefix = write(tmp_path / "model.ckpt", released_variables(golden))
     settings = ", ".join(f"{key}: {value}" for key, value in SETTINGS[name].items())
     overrides = ["data={classes: 40, vocabulary: 40}", f"models={{M: {{{settings}, hidden: 24}}}}"]

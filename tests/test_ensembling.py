@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from yt8m_lib.methods.ensembling import (
+    EnsembleError,
     best_combination,
     combine,
     fit_budget,
@@ -67,8 +68,16 @@ def test_equally_good_combinations_stand_in_the_order_given():
 
 
 def test_too_few_candidates_are_named():
-    with pytest.raises(ValueError, match="no combination of 3 among 2 models: m0, m1"):
+    with pytest.raises(EnsembleError, match="no combination of 3 among 2 models: m0, m1"):
         best_combination(made(1, 2))
+
+
+def test_a_selection_half_without_videos_is_named():
+    models = made(1, 2)
+    report = ~selection_half(models["m0"].ids)
+    halved = {name: model.select(report) for name, model in models.items()}
+    with pytest.raises(EnsembleError, match="is in the selection half"):
+        best_combination(halved, 2)
 
 
 def test_candidates_that_a_model_did_not_keep_count_as_zero():
@@ -113,7 +122,7 @@ def test_no_trial_exceeds_the_budget():
 
 def test_search_refuses_what_cannot_fit_or_has_no_size():
     models = made(1, 2)
-    with pytest.raises(ValueError, match="no member fits into 5 bytes: m0 10, m1 1,234,567"):
+    with pytest.raises(EnsembleError, match="no member fits into 5 bytes: m0 10, m1 1,234,567"):
         random_search(models, {"m0": 10, "m1": 1_234_567}, 5)
     with pytest.raises(ValueError, match="no size given of m1"):
         random_search(models, {"m0": 10}, 5)

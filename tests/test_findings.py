@@ -4,11 +4,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from yt8m_lib import params
+from yt8m_lib import families, params
+from yt8m_lib.experiment.answers import alone
 from yt8m_lib.experiment.plan import Plan
-from yt8m_lib.report import findings
+from yt8m_lib.families import Family
+from yt8m_lib.report import ReportError, findings, tables
 from yt8m_lib.report.claims import CLAIMS, Claim, verdict
-from yt8m_lib.report.findings import mean_estimate, over_repeats
+from yt8m_lib.report.effects import effects_of
+from yt8m_lib.report.seeds import needs, of_another_repeat, over_repeats
 from yt8m_lib.scoring.intervals import Estimate
 
 NONE = Estimate(0.0, np.zeros(10), videos=100)
@@ -23,43 +26,60 @@ def test_margins_are_half_the_published_effect_or_the_smallest_of_interest():
 
 
 class Everything:
-    """An experiment in which every run is finished and answers as ``gap`` says."""
+    """An experiment in which every run is finished and answers as ``gap`` says.
 
-    def __init__(self, settings, gap=lambda key, answers: NONE):
-        self.params, self.plan, self._gap = settings, Plan(settings), gap
+    Of the answers in ``missing`` no GAP was logged.
+    """
+
+    def __init__(self, settings, gap=lambda key, answers: NONE, missing=()):
+        self.params, self.plan = settings, Plan(settings)
+        self._gap, self._missing = gap, missing
 
     def find(self, key):
-        return Run(lambda answers="predictions": self._gap(key, answers))
+        return Run(lambda answers="predictions": self._gap(key, answers), self._missing)
+
+    def finished(self, phase):
+        return {step.name: self.find(step.key) for step in self.plan.of(phase)}
 
 
 class Run:
-    def __init__(self, gap):
-        self.gap, self.has = gap, lambda name: True
+    def __init__(self, gap, missing):
+        self.gap, self.has_gap = gap, lambda name: name not in missing
         sizes = {"size_bytes": 1, "size_bytes_float32": 4}
         self.metrics = sizes | {"seconds_quantized": 3.0, "seconds_float32": 2.0}
-        self.metrics |= {f"gap_selection_{f}_alone": len(f) for f in params.FAMILIES}
+        self.metrics |= {f"gap_selection_{alone(f)}": len(f) for f in families.teaching()}
+
+    def json(self, name):
+        return {"soft_targets": {"teachers": ["A", "B"], "folder": "somewhere"}}[name]
 
 
-@pytest.mark.parametrize("name", ["study", "study_video_level"])
-def test_a_study_tests_every_part_of_every_claim(name):
-    study = Everything(params.load(f"params/{name}.yaml"))
-    assert set(findings.effects(study)) == set(CLAIMS)
+def numbered():
+    """A ``gap`` under which each run answers with a power of two, and what it was asked so far.
 
-
-def test_each_part_compares_the_runs_that_it_should():
-    """Each run answers with a power of two, so an effect tells which two were compared."""
+    An effect then tells which two answers were compared.
+    """
     seen: dict[tuple, int] = {}
 
     def gap(key, answers):
         number = seen.setdefault((key, answers), len(seen))
         return Estimate(float(2**number), np.zeros(10), videos=100)
 
-    smoke = Everything(params.load("params/smoke.yaml"), gap)
-    effects = findings.effects(smoke)
-
     def of(key, answers="predictions"):
         return 2 ** seen[(key, answers)]
 
+    return gap, of
+
+
+@pytest.mark.parametrize("name", ["study", "study_video_level"])
+def test_a_study_tests_every_part_of_every_claim(name):
+    study = Everything(params.load(f"params/{name}.yaml"))
+    assert set(effects_of(study)) == set(CLAIMS)
+
+
+def test_each_part_compares_the_runs_that_it_should():
+    gap, of = numbered()
+    smoke = Everything(params.load("params/smoke.yaml"), gap)
+    effects = effects_of(smoke)
     ensemble = "ensembling/ensemble"
     expected = {
         "1-rnn-control": [
@@ -90,6 +110,63 @@ def test_each_part_compares_the_runs_that_it_should():
     assert effects["3-size"].value == -0.75 and effects["4"].value == 0.5
 
 
+@pytest.fixture
+def toy():
+    """A family that no claim names, with the best ensemble of its own; gone when the test ends."""
+    layers = families.FAMILIES["dbof"].layers
+    traits = {"pools_frames": True, "classifier": "logistic"}
+    families.register(Family("a_toy_family", "Toy", ("toy",), layers, **traits))
+    yield "a_toy_family"
+    del families.FAMILIES["a_toy_family"]
+
+
+def test_the_best_single_family_is_the_best_of_all_that_are_there(toy):
+    gap, of = numbered()
+    smoke = params.load("params/smoke.yaml")
+    effects = effects_of(Everything(smoke, gap))
+    assert effects["14"].value == of("ensembling/ensemble") - of("ensembling/ensemble", alone(toy))
+
+
+def test_an_ensemble_without_a_claimed_family_does_not_test_that_claim(toy):
+    study = params.load("params/study.yaml")
+    effects = effects_of(Everything(study, missing=[alone("rnn")]))
+    assert set(CLAIMS) - set(effects) == {"14"}
+    assert findings.decided(findings.table([effects])).endswith("not tested here: 14")
+    assert "14" in effects_of(Everything(study, missing=[alone(toy)]))
+
+
+def test_a_family_without_a_claim_gets_no_verdict(toy):
+    settings = ["models.Toy.architecture=toy", "models.Toy.clusters=4", "models.Toy.hidden=8"]
+    smoke = params.load("params/smoke.yaml", [*settings, "averaging.shown=[Toy]"])
+    table = tables.averaging_table(Everything(smoke)).set_index("model")
+    assert table["verdict"]["Toy"] == table["paper"]["Toy"] == ""
+    assert table["verdict"]["DBoF-mid"] == "no effect"
+
+
+def test_a_student_is_compared_with_the_same_architecture_before():
+    gap, of = numbered()
+    table = tables.distillation_table(Everything(params.load("params/smoke.yaml"), gap))
+    table = table.set_index("model")
+    assert table["gap_before"]["DBoF-mid-S1"] == of("averaging/DBoF-mid")
+    assert table["gap_before"]["LightVLAD-mid-S2"] == of("distillation/LightVLAD-mid-S1")
+    assert table["gap_after"]["LightVLAD-mid-S2"] == of("distillation/LightVLAD-mid-S2")
+    assert set(table["teachers"]) == {"A + B"}
+    assert "LightVLAD-mid-L6" not in table.index  # only compared with the students
+
+
+def test_tables_that_were_not_made_are_named_with_the_command(tmp_path):
+    smoke = params.load("params/smoke.yaml", [f"results={tmp_path}"])
+    with pytest.raises(ReportError, match=r"averaging.csv is not there yet: yt8m run"):
+        dict(tables.read(smoke))
+    made = pd.DataFrame({"model": ["A"], "gain": [0.1], "gain_low": [0.0], "gain_high": [0.2]})
+    for name in tables.TABLES:
+        tables.write(made, name, smoke)
+    assert list(dict(tables.read(smoke))) == list(tables.TITLES) == list(tables.TABLES)
+    text = (smoke.folder / "tables" / "averaging.md").read_text()
+    assert text.startswith("Table 1. Weight averaging (sec. 4.1): smoke, ")
+    assert "+0.1000" in text and "[+0.0000, +0.2000]" in text
+
+
 def test_what_is_compared_alone_shares_its_twins_seed():
     plan = Plan(params.load("params/study.yaml"))
     batches = [plan[f"teachers/NetVLAD-low{end}"] for end in ("", "-b32", "-b102")]
@@ -114,9 +191,9 @@ def test_a_repeat_made_elsewhere_counts_as_one_made_here(tmp_path):
     expected = findings.table(repeats)
     together = findings.table([repeats[0], again, repeats[2]])
     pd.testing.assert_frame_equal(together, expected, check_exact=False, atol=1e-8)
-    with pytest.raises(ValueError, match="does not, 5"):
+    with pytest.raises(ReportError, match="does not, 5"):
         findings.table([repeats[0], a_repeat(**{"11": 0.1})])
-    with pytest.raises(ValueError, match="other videos"):
+    with pytest.raises(ReportError, match="other videos or resamples than another, 11"):
         findings.table([a_repeat(**{"11": 0.1}), {"11": Estimate(0.1, np.zeros(1000), 9, "x")}])
 
 
@@ -133,9 +210,9 @@ def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs():
 def test_what_would_decide_a_claim_grows_with_its_interval():
     claim = Claim("no change", "none", (0.0, 0.0))
     wide, wider = (Estimate(0.0, np.linspace(-w, w, 1000), videos=100) for w in (0.001, 0.002))
-    assert findings.needs(claim, [wide]) == "361 videos"  # (0.95 * 0.001 / 0.0005)**2 times
-    assert findings.needs(claim, [wider]) == "1,444 videos"
-    assert findings.needs(claim, [Estimate(0.0005, wide.resamples)]).startswith("over 1,000 times")
+    assert needs(claim, [wide]) == "361 videos"  # (0.95 * 0.001 / 0.0005)**2 times
+    assert needs(claim, [wider]) == "1,444 videos"
+    assert needs(claim, [Estimate(0.0005, wide.resamples)]).startswith("over 1,000 times")
 
 
 def test_what_would_decide_a_claim_over_seeds_follows_students_t():
@@ -145,11 +222,11 @@ def test_what_would_decide_a_claim_over_seeds_follows_students_t():
         draws = np.linspace(-noise, noise, 1000)
         return [Estimate(value, value + draws, videos=100) for value in (0.0, 0.002)]
 
-    assert findings.needs(claim, two(0.0)) == "11 seeds"  # t is 2.23: 0.00095; of 10, 0.00101
-    assert findings.needs(claim, two(0.0005)) == "13 seeds"
-    assert findings.needs(claim, two(0.004)) == "2,888 videos and 18 seeds"
+    assert needs(claim, two(0.0)) == "11 seeds"  # t is 2.23: 0.00095; of 10, 0.00101
+    assert needs(claim, two(0.0005)) == "13 seeds"
+    assert needs(claim, two(0.004)) == "2,888 videos and 18 seeds"
     bytes_ = [Estimate(value, np.zeros(10)) for value in (0.0, 0.002)]
-    assert findings.needs(claim, bytes_) == "11 seeds"
+    assert needs(claim, bytes_) == "11 seeds"
 
 
 def test_effects_outside_an_earlier_record_are_named():
@@ -166,7 +243,7 @@ def test_another_repeat_lies_where_it_is_expected_as_often_as_that_says():
         for _ in range(400):
             values = rng.normal(size=seeds + 1)
             first = [Estimate(value, np.zeros(1)) for value in values[1:]]
-            low, high = findings.of_another_repeat(first)
+            low, high = of_another_repeat(first)
             inside.append(low <= values[0] <= high)
         assert 0.92 <= np.mean(inside) <= 0.98
 
@@ -189,14 +266,6 @@ def test_over_repeats_covers_the_true_effect_about_as_often_as_it_says():
 def test_over_one_repeat_is_that_repeat():
     one = Estimate(0.5, np.array([0.4, 0.6]))
     assert over_repeats([one]).interval() == one.interval()
-
-
-def test_sampled_mean_draws_the_measurements():
-    same = mean_estimate([2.0, 2.0, 2.0])
-    assert (same.value, same.interval()) == (2, (2, 2))
-    values = np.random.default_rng(0).normal(size=40)
-    low, high = mean_estimate(values).interval()
-    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 40**0.5, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -234,14 +303,15 @@ def test_verdict_refuses_what_is_no_interval(bad):
         verdict(*bad)
 
 
-def test_effects_stand_beside_those_of_other_choices(tmp_path):
+def test_effects_stand_with_those_under_other_choices(tmp_path):
     columns = {"text": "helps", "paper": "better", "low": -0.1, "high": 0.2}
     own = pd.DataFrame({"part": ["1-dbof", "5", "14"], "effect": [0.01, 0.02, 0.03]})
     other = pd.DataFrame({"part": ["14", "1-dbof"], "effect": [0.3, 0.1]})
     other.assign(**columns).to_csv(tmp_path / "findings.csv")
-    joined = findings.beside(own.assign(**columns), {"clean": str(tmp_path / "findings.csv")})
+    records = {"clean": str(tmp_path / "findings.csv")}
+    joined = findings.other_choices(own.assign(**columns), records)
     assert list(joined["part"]) == ["1-dbof", "14"]
     assert list(joined["effect"]) == [0.01, 0.03]
     assert list(joined["effect clean"]) == [0.1, 0.3]
     assert set(joined["effect clean_low"]) == {-0.1} and set(joined["effect_high"]) == {0.2}
-    assert not len(findings.beside(own, {}))
+    assert not len(findings.other_choices(own, {}))

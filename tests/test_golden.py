@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import shared
-from golden_models import SETTINGS, figures, golden_model, inputs_of, released_variables
+from golden_models import SETTINGS, golden_arrays, golden_model, inputs_of, released_variables
 
-from yt8m_lib import models
 from yt8m_lib.methods import checkpoints, training
+from yt8m_lib.models import frames
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.gating import Gating
+from yt8m_lib.models.video_model import VideoModel
 
 POOLED = [name for name in SETTINGS if "bidirect" not in name]
 TRAINED = ["NetVLADModelLF", "NetFVModelLF", "GatedDbofModelLF", "Lstmbidirect", "GRUbidirect"]
-# Its gradient is zero but for rounding, in the released code as in ours.
+# A variable whose gradient is zero but for rounding, in the released code as in ours.
 NOISE = ("GatedDbofModelLF", "tower/input_bn/beta")
 
 
 def released_values(
-    model: models.VideoModel, values: dict[str, np.ndarray], forget_bias: float = 1.0
+    model: VideoModel, values: dict[str, np.ndarray], forget_bias: float = 1.0
 ) -> dict[int, np.ndarray]:
-    """Figures of released variables as ours, by the identity of our variable."""
+    """Values of released variables in the shape of ours, by the ``id`` of our variable."""
     ours = {}
     for group in checkpoints._groups(model):
         if not all(name in values for name in group.names):
@@ -37,11 +38,14 @@ def released_values(
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_inference(name):
-    golden = figures(name)
+    golden = golden_arrays(name)
     model = golden_model(name, golden)
-    *streams, valid = models.frames.normalise(golden["input_bytes"], golden["num_frames"])
+    *streams, valid = frames.normalise(golden["input_bytes"], golden["num_frames"])
+    expected = golden["input_norm"]  # of each video's first frames
+    first = np.s_[:, : expected.shape[1]]
+    shown = valid.numpy()[first]
     np.testing.assert_allclose(
-        tf.concat(streams, axis=2)[valid], golden["input_norm"][valid.numpy()], atol=1e-7
+        tf.concat(streams, axis=2).numpy()[first][shown], expected[shown], atol=1e-7
     )
     encoded = tf.function(model.encoder)(*streams, valid)
     np.testing.assert_allclose(encoded, golden["classifier_input"], rtol=1e-5, atol=1e-5)
@@ -52,9 +56,9 @@ def test_inference(name):
 
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_vectors(name):
-    golden = figures(name)
+    golden = golden_arrays(name)
     model = golden_model(name, golden)
-    streams = models.frames.normalise(golden["input_bytes"], golden["num_frames"])
+    streams = frames.normalise(golden["input_bytes"], golden["num_frames"])
     expected = {key[-1]: value for key, value in golden.items() if key.startswith("pool:")}
     for pooled, place in zip(model.encoder.pool(*streams), "01", strict=True):
         np.testing.assert_allclose(pooled, expected[place], atol=1e-5)
@@ -62,17 +66,17 @@ def test_pooled_vectors(name):
 
 @pytest.mark.parametrize("name", POOLED)
 def test_short_videos_as_the_released_code_repeats_their_last_frame(name):
-    golden = figures(name)
-    frames = golden["input_bytes"].copy()
-    for video, count in zip(frames, golden["num_frames_seq"], strict=True):
+    golden = golden_arrays(name)
+    repeated = golden["input_bytes"].copy()
+    for video, count in zip(repeated, golden["num_frames_seq"], strict=True):
         video[count:] = video[count - 1]
-    answer = golden_model(name, golden)({"frames": frames, "num_frames": golden["num_frames"]})
+    answer = golden_model(name, golden)({"frames": repeated, "num_frames": golden["num_frames"]})
     np.testing.assert_allclose(answer, golden["predictions_seq"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["MoeModel", "MoeModel_prob_gating", "LogisticModel"])
 def test_classifiers_alone(name):
-    golden = figures(name)
+    golden = golden_arrays(name)
     given = {k.removeprefix("tower/"): v for k, v in released_variables(golden).items()}
     inputs = golden["classifier_input"]
     layer = (Logistic if name == "LogisticModel" else MixtureOfExperts)(40)
@@ -96,7 +100,7 @@ def test_classifiers_alone(name):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_one_training_step(name):
-    golden, step = figures(name), figures(f"train_{name}")
+    golden, step = golden_arrays(name), golden_arrays(f"train_{name}")
     model = golden_model(name, golden)
     batch = inputs_of(golden) | {"labels": step["labels"].astype(np.float32)}
     batch = {key: tf.constant(value) for key, value in batch.items()}
@@ -124,17 +128,20 @@ def compare_gradients(name, model, gradients, released):
 
 
 def compare_update(name, model, step):
-    """Adam divides by the gradient's own size, so where that is rounding, so is the update."""
+    """Adam divides by the gradient's own size, so where that is rounding, so is the update.
+
+    Clipping scales a gradient as a whole, so the unclipped one shows which parts are rounding.
+    """
     updated = released_values(model, released_variables(step, "new"))
-    clipped = released_values(model, released_variables(step, "gradclip"))
+    gradients = released_values(model, released_variables(step, "grad"))
     noise = id(model.encoder.input_norm.beta) if name == NOISE[0] else None
     assert len(updated) == len(model.variables)
     for variable in model.variables:
         if id(variable) == noise:
             continue
         counts = np.ones(variable.shape, bool)
-        if id(variable) in clipped:
-            gradient = np.abs(clipped[id(variable)])
+        if id(variable) in gradients:
+            gradient = np.abs(gradients[id(variable)])
             counts = gradient > 1e-5 * gradient.max()
         error = np.abs(variable.numpy() - updated[id(variable)])[counts].max()
         assert error <= 1e-5, variable.path
@@ -143,7 +150,7 @@ def compare_update(name, model, step):
 @pytest.mark.parametrize("case", ["random", "confident", "exact01"])
 def test_losses(case):
     expected = json.loads(shared("golden", "losses.json").read_text())["values"][case]
-    golden = figures("losses")
+    golden = golden_arrays("losses")
     labels = tf.constant(golden["labels"].astype(np.float32))
     teacher, predictions = golden["teacher"], golden[f"predictions_{case}"]
     loss = training.cross_entropy(labels, predictions)

@@ -3,25 +3,23 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pandas as pd
 import pytest
+from smoke_runs import TIMINGS, command
 
 from yt8m_lib import params
-from yt8m_lib.settings import PHASES, ROOT
 from yt8m_lib.report import tables
+from yt8m_lib.settings import PHASES, ROOT
 
 pytestmark = pytest.mark.slow
-TIMINGS = {"seconds_float32", "seconds_quantized", "time_ratio"}
 
 
 def start(results, *before: str) -> subprocess.Popen:
-    program = [sys.executable, "-m", "yt8m_lib", "run", "params/smoke.yaml"]
-    command = [*before, *program, "--set", f"results={results}"]
+    program = [*before, *command(results)]
     return subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
+        program, cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
 
 
@@ -30,7 +28,9 @@ def finish(results) -> dict[str, pd.DataFrame]:
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
     settings = params.load("params/smoke.yaml", [f"results={results}"])
-    return {name: table.drop(columns=TIMINGS & {*table}) for name, table in tables.read(settings)}
+    return {
+        name: table.drop(columns={*TIMINGS} & {*table}) for name, table in tables.read(settings)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def unbroken(tmp_path_factory):
 
 
 def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
-    for name in tables.TITLES:
+    for name in tables.TABLES:
         pd.testing.assert_frame_equal(one[name], other[name], check_exact=True, obj=name)
 
 

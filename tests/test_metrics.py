@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from conftest import shared
 
+from yt8m_lib.catalogue import METRICS
 from yt8m_lib.scoring import metrics
-from yt8m_lib.scoring.intervals import Estimate, bootstrap_gap, gap_estimate, interval
+from yt8m_lib.scoring.intervals import (
+    Estimate,
+    bootstrap_gap,
+    gap_estimate,
+    interval,
+    mean_estimate,
+)
 from yt8m_lib.scoring.predictions import Predictions
 
 CASES = [
@@ -52,12 +59,14 @@ def test_metrics_with_ties_lie_in_the_published_range(case):
     low, high = expected["gap_all_tie_orders_min"], expected["gap_all_tie_orders_max"]
     assert low - 1e-9 <= metrics.gap(predictions, labels) <= high + 1e-9
     published = expected["y8m"]["hit_at_one"]
-    assert metrics.hit_at_1(predictions, labels) == pytest.approx(published, abs=1e-9)
+    got = metrics.evaluate(predictions, labels)["hit_at_1"]
+    assert got == pytest.approx(published, abs=1e-9)
 
 
 def test_class_of_confidence_zero_is_no_hit_in_perr():
     predictions, labels, expected = golden("all_zero_predictions")
-    assert metrics.perr(predictions, labels) == expected["y8m"]["perr"] == 0
+    got = metrics.evaluate(predictions, labels)["perr"]
+    assert got == expected["y8m"]["perr"] == 0
 
 
 def random_case(seed, videos=30, classes=25):
@@ -128,22 +137,33 @@ def test_dense_kept_and_streamed_predictions_agree():
         streaming.add(ids[rows], predictions[rows], labels[rows])
     assert metrics.evaluate(kept) == dense
     assert streaming.result() == dense
-    assert dense == {
-        "gap": metrics.gap(kept),
-        "hit_at_1": metrics.hit_at_1(kept),
-        "perr": metrics.perr(kept),
-        "map": metrics.mean_average_precision(kept),
-    }
+    assert metrics.gap(kept) == dense["gap"]
+
+
+def found_labels(answers, hits):
+    """A metric of this test alone: the share of all labels that are among the kept classes."""
+    return float(hits.sum() / len(answers.label_classes))
+
+
+def test_a_metric_is_one_function_and_one_line(monkeypatch):
+    monkeypatch.setattr(METRICS, "places", dict(METRICS.places))  # without it when the test ends
+    METRICS.register("found_labels", found_labels)
+    videos = [str(i) for i in range(50)], *random_case(3, videos=50)
+    got = metrics.evaluate(Predictions.from_dense(*videos, k=25))
+    assert list(got) == ["gap", "hit_at_1", "perr", "map", "found_labels"]
+    assert got["found_labels"] == 1  # all 25 classes are kept
+    streaming = metrics.Streaming(k=25)
+    streaming.add(*videos)
+    assert streaming.result() == got
 
 
 def test_perr_is_a_lower_bound_where_too_few_classes_are_kept():
     labels = np.zeros((1, 30), bool)
     labels[0, :24] = True
     predictions = np.linspace(1, 0.1, 30)[None]
-    assert metrics.perr(predictions, labels) == 1
-    assert metrics.perr(Predictions.from_dense(["a"], predictions, labels)) == pytest.approx(
-        20 / 24
-    )
+    assert metrics.evaluate(predictions, labels)["perr"] == 1
+    best_20 = Predictions.from_dense(["a"], predictions, labels)
+    assert metrics.evaluate(best_20)["perr"] == pytest.approx(20 / 24)
 
 
 def test_dense_predictions_need_labels_of_their_shape():
@@ -183,7 +203,7 @@ def test_bootstrap_repeats_with_its_seed():
         bootstrap_gap(model.select(np.arange(0)), 5)
 
 
-def test_sampled_figures_of_the_same_videos_subtract_and_others_do_not(tmp_path):
+def test_estimates_of_the_same_videos_subtract_and_others_do_not(tmp_path):
     predictions, labels = random_case(1)
     model, other = kept(predictions, labels), kept(random_case(101)[0], labels)
     one, two = gap_estimate(model, 50), gap_estimate(other, 50)
@@ -200,6 +220,14 @@ def test_sampled_figures_of_the_same_videos_subtract_and_others_do_not(tmp_path)
         one - gap_estimate(other.select(np.arange(3)), 50)
     with pytest.raises(ValueError, match="other videos"):
         Estimate.mean([one, gap_estimate(model, 49)])
+
+
+def test_mean_estimate_draws_the_measurements():
+    same = mean_estimate([2.0, 2.0, 2.0])
+    assert (same.value, same.interval()) == (2, (2, 2))
+    values = np.random.default_rng(0).normal(size=40)
+    low, high = mean_estimate(values).interval()
+    assert (high - low) / 2 == pytest.approx(1.96 * values.std() / 40**0.5, rel=0.1)
 
 
 def test_interval_covers_the_true_difference_about_as_often_as_it_says():

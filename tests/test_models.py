@@ -1,22 +1,29 @@
 """Every architecture and box: shapes, masks, gradients, saving, and plain NumPy beside them."""
 
+import subprocess
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import models
-from yt8m_lib.methods import devices, training
+from yt8m_lib import families, models, params
+from yt8m_lib.families import Family
+from yt8m_lib.methods import checkpoints, codecs, devices, export, inference, training
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
+from yt8m_lib.models.baseline import MeanFrame
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.dbof import GatedDBoF, SoftDBoF
 from yt8m_lib.models.fvnet import FisherVector
 from yt8m_lib.models.gating import Gating, Hidden
 from yt8m_lib.models.netvlad import LightVLAD, NetVLAD
 from yt8m_lib.models.normalization import Affine, BatchNorm
+from yt8m_lib.models.pooling import PoolingEncoder, make_pooling_encoder
 from yt8m_lib.models.rnn import RecurrentEncoder
-from yt8m_lib.settings import Model
+from yt8m_lib.models.video_model import VideoModel
+from yt8m_lib.settings import Model, Training
 
 CLASSES = 7
 VARIANTS = {
@@ -39,7 +46,7 @@ def settings_of(variant: str) -> Model:
     return Model(architecture=variant.split()[0], **VARIANTS[variant])
 
 
-def make(variant: str, seed: int = 3) -> models.VideoModel:
+def make(variant: str, seed: int = 3) -> VideoModel:
     """A model whose every variable is random: fresh biases and averages would hide mistakes."""
     model = models.build(settings_of(variant), CLASSES)
     rng = np.random.default_rng(seed)
@@ -174,6 +181,9 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         MixtureOfExperts(5),
         Logistic(5),
         RecurrentEncoder("gru", 4, reset_after=True),
+        MeanFrame(),
+        PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3), Gating(0.9), 0.9),
+        PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -181,10 +191,99 @@ def test_boxes_are_made_again_from_their_settings(layer):
     config = keras.saving.serialize_keras_object(layer)
     again = keras.saving.deserialize_keras_object(config)
     assert type(again) is type(layer)
-    assert again.get_config() == layer.get_config()
+    assert keras.saving.serialize_keras_object(again) == config
     for one in (layer, again):
         one.build((None, None, 6))
     assert [v.shape for v in again.variables] == [v.shape for v in layer.variables]
+    config = keras.saving.serialize_keras_object(layer)  # now that its variables are made
+    again = keras.saving.deserialize_keras_object(config)
+    assert [v.shape for v in again.variables] == [v.shape for v in layer.variables]
+
+
+@every_variant
+def test_encoders_are_made_again_from_their_settings(variant):
+    encoder = make(variant).encoder
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(encoder))
+    again.set_weights(encoder.get_weights())
+    inputs = reading.normalise(*videos().values())
+    np.testing.assert_array_equal(again(*inputs), encoder(*inputs))
+
+
+class Weighted(keras.layers.Layer):
+    """A family of this file alone pools with it: the mean of a stream's frames, weighted."""
+
+    def __init__(self, clusters: int, decay: float, **kwargs):
+        super().__init__(**kwargs)
+
+    def build(self, input_shape):
+        self.width = input_shape[-1]
+        self.weights_ = self.add_weight(shape=(self.width,), initializer="ones", name="weights")
+
+    def call(self, frames, valid, affine, training=False):
+        shares = tf.cast(valid, tf.float32)[..., None]  # [B, T, 1]
+        mean = tf.reduce_sum(frames * shares, axis=1) / tf.reduce_sum(shares, axis=1)
+        return self.weights_ * (mean * affine.scale + affine.shift)
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
+    return make_pooling_encoder(model, batch_norm_decay, video=Weighted, audio=Weighted)
+
+
+@pytest.fixture
+def toy_family():
+    toy = Family(
+        "toy",
+        "Toy",
+        ("toy",),
+        __name__,
+        pools_frames=True,
+        classifier="logistic",
+        label_gating=True,
+    )
+    families.register(toy)
+    yield toy
+    del families.FAMILIES["toy"]
+
+
+class Repeated:
+    """One batch, several times an epoch."""
+
+    def __init__(self, **batch):
+        self.batch = batch
+
+    def batches(self, size, seed=None, skip=0):
+        return tf.data.Dataset.from_tensors(self.batch).repeat(10).skip(skip)
+
+
+def test_a_family_is_one_file_and_one_record(toy_family, tmp_path):
+    spec = Model(architecture="toy", clusters=2, hidden=6, batch=3, rate=0.01, rate_decay=1.0)
+    model = models.build(spec, CLASSES)
+    assert model.pools_frames and model.encoder.gate is None and model.label_gate is not None
+
+    labels = np.eye(3, CLASSES, dtype=np.float32)
+    trainer = training.Trainer(model, spec, Training(frames=4), seed=1, say=lambda line: None)
+    history = trainer.fit(Repeated(**videos(), labels=labels), epochs=3)
+    assert history[-1]["loss"] < 0.8 * history[0]["loss"]
+
+    models.save(model, tmp_path / "model.keras")
+    loaded, wanted = models.load(tmp_path / "model.keras"), model(videos())
+    np.testing.assert_array_equal(loaded(videos()), wanted)
+
+    stored = codecs.encode_weights((v.numpy() for v in loaded.variables), codec="float32")
+    graph = export.EnsembleGraph([export.Member(loaded, stored)], [1.0])
+    smoke = params.load("params/smoke.yaml")
+    export.save(graph, tmp_path / "exported", smoke, {}, budget=None)
+    tag, _ = inference.load_exported(tmp_path / "exported")
+    answer = tag(**{name: tf.constant(value) for name, value in videos().items()})
+    np.testing.assert_allclose(answer["predictions"], wanted, atol=1e-6)
+
+    with pytest.raises(checkpoints.CheckpointError, match="the released code has no Toy models"):
+        checkpoints.assign(model, {})
+
+
+def test_models_can_be_asked_for_without_tensorflow():
+    code = "import sys, yt8m_lib.models; assert not {'tensorflow', 'keras'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_full_size_models_have_the_published_number_of_parameters():

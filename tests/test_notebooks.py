@@ -42,7 +42,7 @@ def test_it_is_short_and_calls_the_library(notebook):
     assert all(len(cell.splitlines()) <= 5 for cell in code)
     assert not any(line.startswith("class ") for line in lines)
     assert sum(line.startswith("def ") for line in lines) <= 1
-    assert f'tracking.start("{path.stem}"' in "\n".join(code)
+    assert f'phases.start("{path.stem}"' in "\n".join(code)
 
 
 def test_it_opens_with_the_papers_section_and_ends_with_a_verdict(notebook):

@@ -1,6 +1,6 @@
 import pytest
 
-from yt8m_lib import params
+from yt8m_lib import families, params
 from yt8m_lib.params import ParamsError
 from yt8m_lib.settings import ROOT
 
@@ -19,7 +19,7 @@ def test_every_file_is_valid_and_opens_with_what_it_is(path):
 @pytest.mark.parametrize("name", ["demo", "video_level", "study", "study_video_level", "paper"])
 def test_every_family_has_three_sizes_to_choose_teachers_from(name):
     models = params.load(f"params/{name}.yaml").models.values()
-    for family in params.FAMILIES:
+    for family in families.teaching():
         assert sum(model.family == family for model in models) >= 3
 
 
@@ -52,7 +52,14 @@ def test_paper_has_the_published_settings():
         ("data={train: a*, files: b*}", ["data", "not both"]),
         ("distillation.teachers=9", ["has 4 teachers", "asks for 9"]),
         ("distillation.students.X={model: GRU-mi, taught_by: rnn}", ["did you mean 'GRU-mid'"]),
-        ("beside={clean: results/none.csv}", ["beside, 'clean'", "no file", "results/none.csv"]),
+        ("other_choices={clean: none.csv}", ["other_choices, 'clean'", "no file", "none.csv"]),
+        ("averaging.shown=[logistic]", ["averaging.shown", "logistic", "baseline"]),
+        ("models.GRU-mid.hidden=63", ["gru", "multiple of 2"]),
+        ("models.GRU-mid.reset_after=3", ["reset_after", "bool", "3"]),
+        ("models.GRU-mid.max_pool=true", ["max_pool", "unknown key"]),
+        ("quantization.codec=lineal", ["quantization.codec", "did you mean 'linear'"]),
+        ("data.level=frames", ["data.level", "did you mean 'frame'"]),
+        ("distillation.students.X={model: GRU-mid, taught_by: rn}", ["did you mean 'rnn'"]),
         ("no-equals-sign", ["KEY=VALUE"]),
         ("seed.deeper=1", ["'seed' is a value"]),
     ],
@@ -83,3 +90,41 @@ def test_a_model_overrides_its_family():
     paper = params.load("params/paper.yaml", ["models.RNN1.rate=1.0e-5"])
     assert paper.models["RNN1"].rate == 1e-5
     assert paper.models["RNN2"].rate == 2e-4
+
+
+def write(folder, name: str, text: str) -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_file_based_on_another_changes_what_it_says_and_no_more(tmp_path):
+    own = "based_on: params/smoke.yaml\nsynthetic: {train_videos: 99}\n"
+    own += (
+        "models: {GRU-mid: null, LSTM-mid: {architecture: lstm, hidden: 8}}\nquantization: null\n"
+    )
+    own += "averaging: {shown: []}\n"
+    loaded = params.load(write(tmp_path, "own.yaml", own), ["distillation.teachers=1"])
+    smoke = params.load("params/smoke.yaml")
+    assert loaded.experiment == "own" and loaded.synthetic.train_videos == 99
+    assert loaded.synthetic.frames == smoke.synthetic.frames
+    assert set(smoke.models) - set(loaded.models) == {"GRU-mid"}
+    assert loaded.models["LSTM-mid"].hidden == 8 and loaded.models["LSTM-mid"].batch == 32
+    assert loaded.quantization.compare == {} and loaded.averaging.shown == ()
+    assert loaded.training == smoke.training
+
+
+def test_a_file_is_based_on_another_one_level_deep(tmp_path):
+    first = write(tmp_path, "first.yaml", "based_on: params/smoke.yaml\n")
+    second = write(tmp_path, "second.yaml", f"based_on: {first}\n")
+    third = write(tmp_path, "third.yaml", "based_on: nothing.yaml\n")
+    with pytest.raises(ParamsError, match="itself based on"):
+        params.load(second)
+    with pytest.raises(ParamsError, match=r"no parameter file 'nothing.yaml'"):
+        params.load(third)
+
+
+def test_the_two_studies_differ_in_their_data_and_what_follows_from_it():
+    one, other = (params.load(f"params/study{end}.yaml") for end in ("", "_video_level"))
+    assert other.synthetic is None and other.data.level == "video"
+    assert one.distillation == other.distillation and one.quantization == other.quantization
+    assert [m.clusters for m in one.models.values()] == [m.clusters for m in other.models.values()]

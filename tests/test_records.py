@@ -5,8 +5,11 @@ import pytest
 import tensorflow as tf
 from conftest import shared
 
+from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data import records, within_video
+from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, example
 from yt8m_lib.data.records import DataError, FrameVideo, MeanVideo, Records
+from yt8m_lib.data.video_level import VIDEO_LEVEL
 from yt8m_lib.settings import ROOT, Data, Params
 
 SMALL = Data(classes=10, vocabulary=12)
@@ -42,7 +45,7 @@ def files(tmp_path):
 @pytest.fixture
 def mean_file(tmp_path):
     path = str(tmp_path / "means.tfrecord")
-    records.write_video_records(path, mean_videos(50))
+    records.write_records(path, mean_videos(50), VIDEO_LEVEL)
     return path
 
 
@@ -171,10 +174,12 @@ def test_wrong_level_and_unreadable_shards_are_refused_at_once(files, mean_file,
         Records([mean_file], SMALL)
     with pytest.raises(DataError, match=r"`data\.level: frame`"):
         Records(files, SMALL.model_copy(update={"level": "video"}))
-    text, empty = tmp_path / "text.tfrecord", tmp_path / "empty.tfrecord"
+    text, empty, other = (tmp_path / f"{name}.tfrecord" for name in ("text", "empty", "other"))
     text.write_text("not a record " * 10)
     empty.touch()
-    for path in (text, empty, tmp_path / "nowhere.tfrecord"):
+    with tf.io.TFRecordWriter(str(other)) as writer:
+        writer.write(example(id=b"abcd", pixels=b"0").SerializeToString())
+    for path in (text, empty, other, tmp_path / "nowhere.tfrecord"):
         with pytest.raises(DataError, match=path.name):
             Records([str(path)], SMALL)
 
@@ -257,6 +262,74 @@ def test_real_means_are_kept():
     assert list(real) == ids
     error = np.abs(dequantised(np.stack(frames)).mean(axis=1) - np.stack(list(real.values())))
     assert error.mean() < 0.002 and error.max() < 0.15
+
+
+# A kind of one's own
+
+
+class Packed(RecordKind):
+    """All frames of a video in one bytes value, and other names for id and labels."""
+
+    name = "packed"
+    id_feature = "video"
+    labels_feature = "tags"
+
+    def recognises(self, record):
+        return "pixels" in record.context.feature
+
+    def parse(self, records, data):
+        pixels = {"pixels": tf.io.FixedLenFeature([], tf.string)}
+        parsed = tf.io.parse_example(records, self.context_features | pixels)
+        length = tf.strings.length(parsed["pixels"])
+        frames = tf.io.decode_raw(parsed["pixels"], tf.uint8, fixed_length=tf.reduce_max(length))
+        frames = tf.reshape(frames, [tf.size(length), -1, 1152])  # [B, T, 1152]
+        return ParsedVideos(parsed["video"], parsed["tags"], frames, length // 1152)
+
+    def seconds(self, record):
+        return len(record.context.feature["pixels"].bytes_list.value[0]) // 1152
+
+    def problems(self, record):
+        if not self.seconds(record):
+            yield "no frames"
+
+    def serialise(self, video):
+        features = {"video": video.id, "tags": video.labels, "pixels": video.frames.tobytes()}
+        return example(**features).SerializeToString()
+
+
+@pytest.fixture
+def packed(monkeypatch):
+    monkeypatch.setattr(RECORD_KINDS, "places", dict(RECORD_KINDS.places))
+    RECORD_KINDS.register("packed", Packed())
+    return RECORD_KINDS["packed"]
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_kind_of_ones_own_reads_like_the_others(files, tmp_path, packed, cache):
+    path = str(tmp_path / "packed.tfrecord")
+    assert records.write_records(path, frame_videos(40, "s0-"), packed) == 40
+    assert records.kind_of_shard(path) is packed
+    with pytest.raises(DataError, match=r"`data\.level: packed`"):
+        Records([path], SMALL)
+    data = SMALL.model_copy(update={"level": "packed", "cache": cache})
+    for mine, theirs in zip(
+        Records([path], data).batches(16), Records(files[:1], SMALL).batches(16), strict=True
+    ):
+        for name, value in theirs.items():
+            assert mine[name].dtype == value.dtype
+            np.testing.assert_array_equal(mine[name], value)
+
+
+def test_a_kind_of_ones_own_is_inspected_and_checked(tmp_path, packed):
+    path = str(tmp_path / "packed.tfrecord")
+    videos = [*frame_videos(3), FrameVideo(b"culprit", None, np.zeros((0, 1152), np.uint8))]
+    records.write_records(path, videos, packed)
+    row = records.inspect([path], 12).loc[0]
+    assert (row.level, row.videos, row.frames_min) == ("packed", 4, 0)
+    assert row.bad == "culprit: no frames (videos with problems: 1)"
+    data = SMALL.model_copy(update={"level": "packed"})
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feature `tags`[\s\S]*culprit"):
+        list(Records([path], data).batches(4))
 
 
 # Soft targets

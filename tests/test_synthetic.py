@@ -8,8 +8,8 @@ from conftest import shared
 
 from yt8m_lib.data import records, synthetic, synthetic_labels
 from yt8m_lib.data.records import Records
-from yt8m_lib.settings import Params, Synthetic
 from yt8m_lib.scoring import metrics
+from yt8m_lib.settings import Params, Synthetic
 
 VIDEOS = 20_252  # as many as there are real records to compare with
 
@@ -170,7 +170,7 @@ def test_parents_are_above_their_children(world):
 
 
 def test_labels_look_like_the_data_sets(drawn):
-    """Figures of 57,975 real videos (sec. 12 of the published system)."""
+    """Counts of 57,975 real videos (sec. 12 of the published system)."""
     facts = label_facts(drawn[1])
     published = [0.247, 0.226, 0.186, 0.156, 0.088, 0.046, 0.025, 0.0125]
     np.testing.assert_allclose(facts["shares"][:8], published, atol=0.012)

@@ -7,10 +7,12 @@ import pandas as pd
 import pytest
 
 from yt8m_lib import params
-from yt8m_lib.experiment import locks, tracking
+from yt8m_lib.experiment import changes, locks, tracking
+from yt8m_lib.experiment import plan as plan_module
+from yt8m_lib.experiment.changes import OutdatedError
 from yt8m_lib.experiment.locks import LockedError
 from yt8m_lib.experiment.tracking import Experiment, MissingRunError
-from yt8m_lib.settings import ROOT
+from yt8m_lib.settings import PHASES, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,8 @@ def test_a_finished_run_is_found_and_not_done_again(settings):
     found = again.find("data/data")
     assert found.metrics["gap"] == 0.5
     assert list(found.table("shards")["a"]) == [1, 2]
-    assert found.tags["phase"] == "data" and found.tags["pipeline"] == again.plan.pipeline
+    (run,) = again.runs("FINISHED")
+    assert run.data.tags["phase"] == "data" and run.data.tags["pipeline"] == again.plan.pipeline
 
 
 def test_a_failed_or_killed_run_is_not_reused(settings):
@@ -104,10 +107,91 @@ def test_forgetting_an_experiment_lets_it_start_afresh(settings):
     assert not Experiment(settings).runs("FINISHED")
 
 
+def test_a_model_is_measured_again_without_being_made_again(settings):
+    finish(Experiment(settings, "data"), "data/data")
+    step = Experiment(settings, "teachers").plan["teachers/NetVLAD-low"]
+    finish(Experiment(settings, "teachers"), step.key)
+    quantization = settings.quantization.model_copy(update={"more_than": 5})
+    other = Experiment(settings.model_copy(update={"quantization": quantization}), "teachers")
+    assert step.name in [s.name for s in other.todo()]
+    with pytest.raises(RuntimeError), other.run(other.plan[step.key]) as run:
+        assert run.is_made
+        raise RuntimeError  # as when it is killed: the model is still there, and still unmeasured
+    with other.run(other.plan[step.key]) as run:
+        assert run.is_made and run.logged("shards.csv").exists()
+        run.metrics(gap=0.7)
+    found = other.find(step.key)
+    assert found.metrics["gap"] == 0.7 and "seconds" in found.metrics
+    assert len(other.finished()) == 1 and not other.runs("FAILED")
+
+
+# --- What a change of code or data puts out of date ---
+
+
+@pytest.fixture
+def trained(settings, monkeypatch):
+    """Data, a teacher and its average are finished; then the code that trains them changes."""
+    for key in ("data/data", "teachers/DBoF-mid", "averaging/DBoF-mid"):
+        finish(Experiment(settings, key.split("/")[0]), key)
+    digests = plan_module.code_digests
+
+    def edited(*roots: str) -> dict[str, str]:
+        trains = any("phases.teachers:fit" in root for root in roots)
+        return digests(*roots) | ({"methods.training": "edited"} if trains else {})
+
+    def edit() -> None:
+        monkeypatch.setattr(plan_module, "code_digests", edited)
+
+    return edit
+
+
+def check(settings, hours: float, **data) -> list[Experiment]:
+    experiments = [Experiment(settings.model_copy(update={"remake_hours": hours} | data))]
+    changes.check(experiments, PHASES, ())
+    return experiments
+
+
+def test_little_work_is_made_again_and_much_is_not_without_being_asked(settings, trained):
+    check(settings, hours=0.0)  # nothing has changed
+    trained()
+    check(settings, hours=1.0)
+    with pytest.raises(OutdatedError) as error:
+        check(settings, hours=0.0)
+    for words in ("teachers/DBoF-mid", "averaging/DBoF-mid", "methods.training", "--accept-code"):
+        assert words in str(error.value)
+    assert "data/data" not in str(error.value)
+
+
+def test_settings_that_were_changed_on_purpose_need_no_leave(settings, trained):
+    trained()
+    training = settings.training.model_copy(update={"frames": 7})
+    check(settings, hours=0.0, training=training)
+
+
+def test_accepted_work_is_found_by_the_present_code_and_marked(settings, trained):
+    trained()
+    assert changes.accept([Experiment(settings)], PHASES, ()) == 2
+    (experiment,) = check(settings, hours=0.0)
+    for key in ("teachers/DBoF-mid", "averaging/DBoF-mid"):
+        run = experiment.client.get_run(experiment.find(key).run_id)
+        assert "made at" in run.data.tags["code_accepted"]
+        assert "accepted at" in run.data.tags["code_accepted"]
+    assert not Experiment(settings, "teachers", ["DBoF-mid"]).todo()
+
+
+def test_changed_data_are_never_accepted(settings, trained):
+    trained()
+    (settings.folder / "data" / "train-00000.tfrecord").write_bytes(b"\0" * 50)
+    with pytest.raises(OutdatedError, match="data: other shards"):
+        check(settings, hours=0.0)
+    with pytest.raises(OutdatedError, match="data changed, too"):
+        changes.accept([Experiment(settings)], PHASES, ())
+
+
 HOLDER = """
 import sys, time
 from yt8m_lib import params
-from yt8m_lib.experiment import locks, tracking
+from yt8m_lib.experiment import changes, locks, tracking
 loaded = params.load("params/smoke.yaml", sys.argv[2:])
 if sys.argv[1] == "driver":
     with locks.lock(loaded, wait=False):

@@ -1,3 +1,5 @@
+"""The training loop: resuming bit for bit, soft targets, averages of the weights, inference."""
+
 import keras
 import numpy as np
 import pytest
@@ -6,10 +8,12 @@ import tensorflow as tf
 from yt8m_lib import models, params
 from yt8m_lib.data import synthetic
 from yt8m_lib.data.records import Records
+from yt8m_lib.data.shards import DataError
 from yt8m_lib.methods import inference
 from yt8m_lib.methods.averaging import CheckpointMean, Shadow
 from yt8m_lib.methods.training import Trainer, rate_schedule
 from yt8m_lib.scoring.predictions import Predictions
+from yt8m_lib.settings import Model
 
 tf.config.experimental.enable_op_determinism()
 
@@ -113,9 +117,7 @@ def test_soft_targets_pull_the_predictions(settings, videos):
 
 
 def test_the_rate_is_a_staircase_of_videos():
-    model = params.Model(
-        architecture="gru", hidden=8, batch=100, rate=1e-3, epochs=1, rate_decay=0.5
-    )
+    model = Model(architecture="gru", hidden=8, batch=100, rate=1e-3, epochs=1, rate_decay=0.5)
     schedule = rate_schedule(model, decay_videos=1000, divisor=5.0)
     rates = [float(schedule(step)) for step in (0, 9, 10, 19, 20)]
     np.testing.assert_allclose(rates, [2e-4, 2e-4, 1e-4, 1e-4, 5e-5], rtol=1e-6)
@@ -170,5 +172,5 @@ def test_no_videos_is_an_error(settings, videos):
         def batches(self, size, seed=None, skip=0):
             return videos[0].batches(size, seed, skip).take(0)
 
-    with pytest.raises(ValueError, match="holds no video"):
+    with pytest.raises(DataError, match="holds no video"):
         make_trainer(settings).fit(Nothing(), 1)

@@ -68,6 +68,10 @@ class Catalogue:
         self.places[name] = f"{thing.__module__}:{name}"
         self._loaded[name] = thing
 
+    def remove(self, name: str) -> None:
+        """Take out what ``register`` added."""
+        del self.places[name], self._loaded[name]
+
 
 RECORD_KINDS = Catalogue(
     "record kind",
@@ -80,9 +84,9 @@ METRICS = Catalogue(
     "metric",
     {
         "gap": "yt8m_lib.scoring.metrics:pooled_gap",
-        "hit_at_1": "yt8m_lib.scoring.metrics:pooled_hit_at_1",
-        "perr": "yt8m_lib.scoring.metrics:pooled_perr",
-        "map": "yt8m_lib.scoring.metrics:pooled_mean_average_precision",
+        "hit_at_1": "yt8m_lib.scoring.metrics:hit_at_1",
+        "perr": "yt8m_lib.scoring.metrics:perr",
+        "map": "yt8m_lib.scoring.metrics:mean_average_precision",
     },
 )
 CODECS = Catalogue(

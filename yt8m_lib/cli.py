@@ -1,12 +1,13 @@
 """The command line: ``yt8m`` or ``python -m yt8m_lib``."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yt8m_lib.params import ParamsError
+from yt8m_lib import commands
+from yt8m_lib.catalogue import EXECUTORS
+from yt8m_lib.errors import UserError
 from yt8m_lib.settings import PHASES
 
 DESCRIPTION = """\
@@ -31,23 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail("interrupted; finished models are kept, the same command goes on from there", 130)
     except BrokenPipeError:
         sys.exit(0)
-    except Exception as error:  # known errors become one line, all others keep their traceback
-        if not _is_known(error):
-            raise
+    except UserError as error:  # all others are faults of the program and keep their traceback
         _fail(str(error), 1)
 
 
 def _fail(message: str, code: int) -> None:
     print(f"yt8m: {message}", file=sys.stderr)
     sys.exit(code)
-
-
-def _is_known(error: Exception) -> bool:
-    """Whether an error's message is meant for the user; read by name, to import nothing for it."""
-    known = {"DataError", "LockedError", "MissingRunError", "ModelError", "PhaseError"}
-    return isinstance(error, ParamsError | ValueError | FileNotFoundError) or (
-        type(error).__name__ in known
-    )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,45 +48,59 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
-    _add_run(commands)
-    _command(commands, "synthesize", _synthesize, "write an experiment's stand-in data", "PARAMS")
-    _command(commands, "tables", _tables, "print the paper's four tables", "PARAMS", json=True)
-    _add_findings(commands)
+    parsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    _add_run(parsers)
     _command(
-        commands, "sizes", _sizes, "bytes of every model, float32 and 8 bit", "PARAMS", json=True
-    )
-    _command(commands, "clean", _clean, "delete all that an experiment left", "PARAMS")
-    _command(
-        commands, "inspect", _inspect, "check shards and count what they hold", "GLOB", json=True
+        parsers, "synthesize", commands.synthesize, "write an experiment's stand-in data", "PARAMS"
     )
     _command(
-        commands,
+        parsers, "tables", commands.tables, "print the paper's four tables", "PARAMS", json=True
+    )
+    _add_findings(parsers)
+    _command(
+        parsers,
+        "sizes",
+        commands.sizes,
+        "bytes of every model, float32 and 8 bit",
+        "PARAMS",
+        json=True,
+    )
+    _command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
+    _command(
+        parsers,
+        "inspect",
+        commands.inspect,
+        "check shards and count what they hold",
+        "GLOB",
+        json=True,
+    )
+    _command(
+        parsers,
         "evaluate",
-        _evaluate,
+        commands.evaluate,
         "GAP of an exported model on labelled videos",
         "MODEL",
         "GLOB",
         json=True,
     )
     predict = _command(
-        commands,
+        parsers,
         "predict",
-        _predict,
+        commands.predict,
         "tag videos: the challenge's CSV, 20 classes a video",
         "MODEL",
         "GLOB",
     )
     predict.add_argument("--output", metavar="FILE.csv", required=True, help="where to write")
-    _add_import(commands)
-    _add_split(commands)
+    _add_import(parsers)
+    _add_split(parsers)
     return parser
 
 
 def _command(
-    commands: Any, name: str, action: Callable, text: str, *places: str, json: bool = False
+    parsers: Any, name: str, action: Callable, text: str, *places: str, json: bool = False
 ) -> argparse.ArgumentParser:
-    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser = parsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     parser.set_defaults(action=action)
     explanations = {
         "PARAMS": "an experiment's YAML file, such as params/demo.yaml",
@@ -119,9 +124,9 @@ def _command(
     return parser
 
 
-def _add_run(commands: Any) -> None:
+def _add_run(parsers: Any) -> None:
     parser = _command(
-        commands, "run", _run, "run an experiment; what is finished is reused", "PARAMS"
+        parsers, "run", commands.run, "run an experiment; what is finished is reused", "PARAMS"
     )
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
@@ -132,11 +137,25 @@ def _add_run(commands: Any) -> None:
         "--models", metavar="NAME", nargs="+", default=[], help="with --only: these models alone"
     )
     parser.add_argument("--force", action="store_true", help="run again what is finished")
+    changed = parser.add_mutually_exclusive_group()
+    changed.add_argument(
+        "--rerun",
+        action="store_true",
+        help="make again what a change of code or data put out of date, however long it took",
+    )
+    changed.add_argument(
+        "--accept-code",
+        action="store_true",
+        help="take finished work as it is where only code changed; it is marked so in MLflow",
+    )
+    parser.add_argument(
+        "--executor", choices=list(EXECUTORS), default="local", help="where notebooks run (local)"
+    )
 
 
-def _add_findings(commands: Any) -> None:
+def _add_findings(parsers: Any) -> None:
     text = "test each claim of the paper on all finished repeats: effect, interval, verdict"
-    parser = _command(commands, "findings", _findings, text, "PARAMS", json=True)
+    parser = _command(parsers, "findings", commands.findings, text, "PARAMS", json=True)
     parser.add_argument(
         "--add",
         metavar="FILE.npz",
@@ -151,9 +170,11 @@ def _add_findings(commands: Any) -> None:
     )
 
 
-def _add_import(commands: Any) -> None:
+def _add_import(parsers: Any) -> None:
     text = "turn a TensorFlow 1 checkpoint of the released code into a model of ours"
-    parser = _command(commands, "import-checkpoint", _import, text, "CHECKPOINT", "PARAMS")
+    parser = _command(
+        parsers, "import-checkpoint", commands.import_checkpoint, text, "CHECKPOINT", "PARAMS"
+    )
     parser.add_argument(
         "--model", metavar="NAME", required=True, help="which model of PARAMS it is"
     )
@@ -162,9 +183,9 @@ def _add_import(commands: Any) -> None:
     parser.add_argument("--quantize", action="store_true", help="store large weights in 8 bits")
 
 
-def _add_split(commands: Any) -> None:
+def _add_split(parsers: Any) -> None:
     text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
-    parser = _command(commands, "split", _split, text, "GLOB")
+    parser = _command(parsers, "split", commands.split, text, "GLOB")
     parser.add_argument("--train", metavar="GLOB", help="shards that are trained on in any case")
     parser.add_argument(
         "--hold-out", metavar="N", type=int, default=800, help="shards held out (800)"
@@ -173,195 +194,3 @@ def _add_split(commands: Any) -> None:
     parser.add_argument(
         "--output", metavar="FOLDER", required=True, help="where to write the lists"
     )
-
-
-def _run(options: argparse.Namespace) -> None:
-
-    if options.models and not options.only:
-        raise ParamsError("--models narrows one phase down: name it with --only")
-    only = [options.only] if options.only else []
-    params = pipeline.run(
-        options.params,
-        options.overrides,
-        only,
-        options.first,
-        options.models,
-        options.force,
-        say=lambda line: print(line, flush=True),
-    )
-    if not only or only == ["report"]:
-        _print_tables(params)
-
-
-def _synthesize(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.data import synthetic
-
-    params = _load(options)
-    if not params.synthetic:
-        raise ParamsError(f"{params.experiment} has no `synthetic` section: it reads real data")
-    train, validation = synthetic.write(params)
-    print(f"{len(train)} training and {len(validation)} validation shards in {params.folder}/data")
-
-
-def _tables(options: argparse.Namespace) -> None:
-    from yt8m_lib.report import tables
-
-    params = _load(options)
-    if options.json:
-        _print_json({n: json.loads(t.to_json(orient="records")) for n, t in tables.read(params)})
-    else:
-        _print_tables(params)
-
-
-def _findings(options: argparse.Namespace) -> None:
-    import pandas as pd
-
-    from yt8m_lib import params
-    from yt8m_lib.report import figures, findings, tables
-
-    settings = _load(options)
-    params.check_data(settings)
-    repeats = dict(map(findings.load, options.add)) | findings.repeats(settings)
-    table = findings.table(list(repeats.values()))
-    if not len(table):
-        raise FileNotFoundError(
-            f"{settings.experiment} has no finished repeat yet: yt8m run {options.params}"
-        )
-    beside = findings.beside(table, settings.beside)
-    for name, made in {"findings": table, "beside": beside}.items():
-        if len(made):
-            tables.write(made, name, settings)
-            picture = settings.folder / "tables" / f"{name}.png"
-            getattr(figures, name)(made).savefig(picture, dpi=120, bbox_inches="tight")
-    if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
-        return
-    print(f"{tables.heading('findings', settings)}\n\n{tables.as_text(table)}")
-    print(f"\n{findings.decided(table)}")
-    if len(beside):
-        print(f"\n{tables.heading('beside', settings)}\n\n{tables.as_text(beside)}\n")
-    if options.against:
-        outside = findings.outside(table, pd.read_csv(options.against))
-        words = tables.as_text(outside) if len(outside) else "none"
-        count = f"{len(outside)} of {len(table)}; 1 in 20 is to be expected"
-        print(f"effects outside the intervals of {options.against} ({count}):\n{words}")
-
-
-def _print_tables(params: Any) -> None:
-    from yt8m_lib.report import tables
-
-    for name, table in tables.read(params):
-        print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
-    print(
-        f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"
-        f"Tables, figures and executed notebooks: {params.folder}\n"
-        f"The model, ready to tag videos: {params.folder / 'model'}\n"
-        "Compare the runs: make ui        Explore the notebooks: make lab"
-    )
-
-
-def _sizes(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.methods import export
-    from yt8m_lib.report import tables
-
-    params = _load(options)
-    table = export.sizes(params)
-    if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
-    else:
-        print(tables.as_text(table))
-        counted = table[table["published"]] if table["published"].any() else table[:-1]
-        budget = params.ensembling.budget_bytes
-        sizes = dict(zip(counted["model"], counted["bytes_8bit"], strict=True))
-        print(
-            f"{export.which_fit(sizes, budget)}\nAn RNN's cell has two kernels here that the "
-            "released code fuses: three tables of 1,024 bytes more for an LSTM."
-        )
-
-
-def _import(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.methods import checkpoints
-
-    params = _load(options)
-    size = checkpoints.export_imported(
-        options.checkpoint,
-        params,
-        options.model,
-        options.output,
-        options.averaged,
-        options.quantize,
-    )
-    print(f"{options.output}: {size:,} bytes; tag videos with: yt8m predict {options.output} ...")
-
-
-def _split(options: argparse.Namespace) -> None:
-    from yt8m_lib.data import shards
-
-    lists = shards.hold_out(options.glob, options.hold_out, options.seed, options.train)
-    for name, files in zip(("train", "validation"), lists, strict=True):
-        path = shards.write_list(files, options.output, name)
-        print(f"{path}: {len(files)} shards")
-    print("give them to an experiment as data.train and data.validation")
-
-
-def _clean(options: argparse.Namespace) -> None:
-    from yt8m_lib.experiment import tracking
-
-    params = _load(options)
-    tracking.forget(params)
-    print(f"deleted {params.folder} and its runs")
-
-
-def _inspect(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.data import inspection, shards
-    from yt8m_lib.report import tables
-
-    table = inspection.inspect(shards.find(options.glob), labels=False)
-    if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
-    else:
-        print(tables.as_text(table))
-        bad = int((table["bad"] != "").sum())
-        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
-    if (table["bad"] != "").any():
-        sys.exit(1)
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.methods import inference
-
-    figures = inference.evaluate_exported(options.model, options.glob)
-    if options.json:
-        _print_json(figures)
-    else:
-        for name, value in figures.items():
-            print(f"{name:10} {value:,.5f}" if isinstance(value, float) else f"{name:10} {value:,}")
-
-
-def _predict(options: argparse.Namespace) -> None:
-    _start_tensorflow()
-    from yt8m_lib.methods import inference
-
-    videos = inference.predict_to_csv(options.model, options.glob, options.output)
-    print(f"{videos:,} videos in {options.output}")
-
-
-def _load(options: argparse.Namespace) -> Any:
-    from yt8m_lib import params
-
-    return params.load(options.params, options.overrides)
-
-
-def _start_tensorflow() -> None:
-    from yt8m_lib.methods import devices
-
-    devices.prepare()
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2))

@@ -20,7 +20,7 @@ class Family:
         architectures: its variants, as parameter files write them.
         layers: the module with its layers; see ``models.build``.
         pools_frames: True where the order of the frames does not matter, as in NetVLAD. Such a
-            model is trained on frames drawn at random; the others read all frames in order (sec. 2).
+            model is trained on frames drawn at random; others read all frames in order (sec. 2).
         classifier: what follows the encoder.
         audio_share: the audio stream has K // audio_share clusters where the video stream has K.
         context_gating: whether the hidden layer is gated.

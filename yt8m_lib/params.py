@@ -1,4 +1,4 @@
-"""Parameter files: reading one, laying it over the file it is based on, and explaining what is wrong.
+"""Parameter files: reading one, laying it over the file it is based on, saying what is wrong.
 
 This is the only module that reads YAML. Unknown keys, wrong types, missing files and empty globs
 are refused before anything runs, with the key, the value and the nearest valid name.
@@ -64,7 +64,7 @@ def _laid_over(raw: dict[str, Any], path: Path) -> dict[str, Any]:
     beside = path.parent / str(name)
     base = _read(beside if beside.is_file() else find_file(name))
     if "based_on" in base:
-        raise ParamsError(f"{path}: based_on: {name} is itself based on another file; name that one")
+        raise ParamsError(f"{path}: based_on: {name} is itself based on a file; name that one")
     base.pop("experiment", None)
     return _merged(base, raw)
 

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -42,6 +42,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# A setting that says where things lie or how often they are done, and changes no result: it is left
+# out when settings are written as values, and so out of the identity of what is made with them.
+T = TypeVar("T")
+Unidentified = Annotated[T, Field(exclude=True)]
+
 
 class Settings(BaseModel):
     """Settings that refuse unknown keys and cannot be changed once read."""
@@ -64,16 +69,16 @@ class Data(Settings):
     """Where the videos are and how they are read."""
 
     level: RecordKind = "frame"  # the kind of the records
-    train: str | None = None  # glob of training shards
-    validation: str | None = None  # glob of validation shards
-    files: str | None = None  # or one glob, split by a seeded hash of the file name
+    train: Unidentified[str | None] = None  # glob of training shards
+    validation: Unidentified[str | None] = None  # glob of validation shards
+    files: Unidentified[str | None] = None  # or one glob, split by a seeded hash of the file name
     train_share: Share = 0.75  # share of `files` that is trained on
     exclude: tuple[str, ...] = ()  # names of damaged shards to leave out
     classes: Annotated[int, Field(gt=1, le=65536)] = 3862  # the first this many are kept
     vocabulary: Positive = 3862  # classes that the records may name
     frames: Positive = 24  # frames simulated around a video-level mean
     max_frames: Positive = 300  # frames read from a frame-level record at most
-    cache: bool = False  # keep decoded videos in memory between epochs
+    cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs
 
     @model_validator(mode="after")
     def _classes_in_vocabulary(self) -> Self:
@@ -108,7 +113,7 @@ class Model(Settings):
     clusters: int = Field(default=0, ge=0)  # K; unused by RNN
     hidden: int = Field(default=0, ge=0)  # H; for RNN the cells C
     options: dict[str, bool | int | float | str] = {}
-    published: bool = False  # one of the nine released configurations
+    published: Unidentified[bool] = False  # one of the nine released configurations
     batch: Positive | None = None
     rate: Annotated[float, Field(gt=0)] | None = None
     epochs: Positive | None = None
@@ -162,7 +167,7 @@ class Training(Settings):
     rate_decay_videos: Positive = 4_000_000
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     batch_norm_decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
-    checkpoint_minutes: Annotated[float, Field(ge=0)] = 10.0
+    checkpoint_minutes: Unidentified[Annotated[float, Field(ge=0)]] = 10.0
 
 
 class Averaging(Settings):
@@ -216,7 +221,7 @@ class Params(Settings):
 
     experiment: Name
     seed: int = 1
-    results: str = "results"
+    results: Unidentified[str] = "results"
     data: Data = Data()
     synthetic: Synthetic | None = None
     families: dict[FamilyName, FamilyDefaults] = {}
@@ -229,11 +234,17 @@ class Params(Settings):
     distillation: Distillation = Distillation()
     quantization: Quantization = Quantization()
     ensembling: Ensembling = Ensembling()
-    repeats: Positive = 1  # trainings of everything, each from seeds of its own, on the same data
-    repeat: int = Field(default=0, ge=0)  # which of them this is; `yt8m run` counts
-    other_choices: dict[str, str] = {}  # findings.csv of the same study, by what was chosen there
-    remake_hours: Annotated[float, Field(ge=0)] = 1.0  # finished work that a change of code or data
-    # may throw away without being asked
+    repeats: Unidentified[Positive] = (
+        1  # trainings of everything, each from seeds of its own, on the same data
+    )
+    repeat: Unidentified[Annotated[int, Field(ge=0)]] = (
+        0  # which of them this is; `yt8m run` counts
+    )
+    other_choices: Unidentified[
+        dict[str, str]
+    ] = {}  # findings.csv of the same study, by what was chosen there
+    # Finished work that a change of code or data may throw away without asking, in hours.
+    remake_hours: Unidentified[Annotated[float, Field(ge=0)]] = 1.0
 
     @property
     def folder(self) -> Path:

@@ -1,23 +1,33 @@
-"""Which code a phase uses, as hashes: a phase is run again when its code changed, and only then."""
+"""Which code decides a result, as hashes: work is done again when that code changed, and only then.
+
+A result is decided by a function and by the definitions that it reaches: those it names, those they
+name, and so on through the library. Docstrings, comments, annotations and whatever is not reached
+count for nothing. What is imported by name at run time (a family's layers, a codec, a record kind,
+a metric) cannot be seen in the code: whoever asks adds those modules.
+"""
 
 import ast
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from yt8m_lib.settings import ROOT
+PACKAGE = "yt8m_lib"
+LIBRARY = Path(__file__).resolve().parent
 
-# Modules that carry, draw or print results without changing them: no reason to train again.
-CARRIERS = {"plan", "tracking", "pipeline", "cli", "devices", "locks", "overview", "sources"}
-DISPLAYS = {
-    "claims",
-    "figures",
-    "findings",
-    "tables",
-}  # what the report makes, and other notebooks only show
+# Settings stand in a step's own record, and the others carry results without changing them. They
+# count for a root of their own, such as the report.
+LEFT_OUT = tuple(
+    f"{PACKAGE}.{name}"
+    for name in (
+        "settings", "params", "families", "catalogue", "errors", "files", "sources", "cli",
+        "experiment", "report",
+    )
+)  # fmt: skip
 
 
 def digest_of(value: Any) -> str:
@@ -27,54 +37,206 @@ def digest_of(value: Any) -> str:
 
 
 @cache
-def code_digests(notebook: Path) -> dict[str, str]:
-    """A hash of the notebook's working code and of each library module that it reaches.
+def code_digests(*roots: str) -> dict[str, str]:
+    """A hash of the reached definitions of each module.
 
-    Comments count for nothing, and neither do cells behind the one that works off ``todo()``:
-    what they show changes no result.
+    Args:
+        roots: where to start, ``module:function`` or ``module`` for all that a module defines.
+
+    Returns:
+        Hashes by module name without the package, such as ``methods.training``.
+
+    Raises:
+        ValueError: when a root is not there.
     """
-    sources = _working_cells(notebook)
-    own = {notebook.name: digest_of([ast.dump(ast.parse(source)) for source in sources])}
-    reached = {name for source in sources for name in _imports(source)}
-    return own | module_digests(
-        reached, CARRIERS | (set() if notebook.stem == "report" else DISPLAYS)
-    )
-
-
-def module_digests(modules: set[str], skipped: set[str]) -> dict[str, str]:
-    """A hash of each library module reached from these, comments left out."""
-    digests: dict[str, str] = {}
-    waiting = modules - skipped
+    reached: dict[str, set[str]] = {}
+    waiting = [_root(root) for root in roots]
+    left_out = [name for name in LEFT_OUT if not any(root.startswith(name) for root in roots)]
     while waiting:
-        name = waiting.pop()
-        source = _module_file(name).read_text()
-        digests[f"{name}.py"] = digest_of(ast.dump(ast.parse(source)))
-        waiting |= {n for n in _imports(source) if f"{n}.py" not in digests} - skipped
-    return digests
-
-
-def _working_cells(notebook: Path) -> list[str]:
-    cells = json.loads(notebook.read_text())["cells"] if notebook.exists() else []
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    working = [place for place, source in enumerate(code) if ".todo()" in source]
-    lines = [source.splitlines() for source in code[: max(working, default=len(code)) + 1]]
-    return ["\n".join(line for line in cell if line[:1] not in ("%", "!")) for cell in lines]
-
-
-def _imports(source: str) -> Iterator[str]:
-    """Names of the library's modules that a piece of code imports, such as ``models.frames``."""
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("yt8m_lib"):
-            inside = node.module.removeprefix("yt8m_lib").lstrip(".")
-            names = [f"{inside}.{alias.name}".lstrip(".") for alias in node.names] + [inside]
-        elif isinstance(node, ast.Import):
-            names = [alias.name.removeprefix("yt8m_lib.") for alias in node.names]
-            names = [n for n in names if f"yt8m_lib.{n}" in {a.name for a in node.names}]
-        else:
+        module, name = waiting.pop()
+        if name in reached.setdefault(module, set()):
             continue
-        yield from (name for name in names if name and _module_file(name).is_file())
+        reached[module].add(name)
+        found = _module(module).references(name)
+        waiting += [place for place in found if not _is_in(place[0], left_out)]
+    return {
+        module.removeprefix(f"{PACKAGE}."): digest_of(_module(module).dumps(names))
+        for module, names in sorted(reached.items())
+    }
 
 
-def _module_file(name: str) -> Path:
-    path = ROOT / "yt8m_lib" / name.replace(".", "/")
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _root(root: str) -> tuple[str, str]:
+    module, _, name = root.partition(":")
+    if _file(module) is None or (name and name not in _module(module).definitions):
+        raise ValueError(f"there is no code {root!r}")
+    return module, name or WHOLE
+
+
+def _is_in(module: str, names: list[str]) -> bool:
+    return any(f"{module}.".startswith(f"{name}.") for name in names)
+
+
+WHOLE = "*"  # stands for all definitions of a module
+_ALWAYS = "(always)"  # statements that run when a module is imported
+
+
+class _Module:
+    """One module's definitions, and what each of them names.
+
+    Attributes:
+        definitions: the nodes of functions, classes and assigned names at the module's top.
+        imports: what each imported name stands for, as a dotted path.
+    """
+
+    def __init__(self, name: str, source: str):
+        tree = ast.parse(source)
+        self.name = name
+        self.definitions: dict[str, list[ast.stmt]] = {_ALWAYS: []}
+        self.imports: dict[str, str] = {}
+        self._references: dict[str, frozenset[tuple[str, str]]] = {}
+        self._dumps: dict[int, str] = {}
+        for statement in tree.body:
+            for defined in _names_defined_by(statement):
+                self.definitions.setdefault(defined, []).append(statement)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = ((a.asname or a.name, f"{node.module}.{a.name}") for a in node.names)
+                self.imports |= dict(names)
+            elif isinstance(node, ast.Import):
+                self.imports |= {a.asname: a.name for a in node.names if a.asname}
+
+    def nodes(self, name: str) -> list[ast.stmt]:
+        """The statements behind a name; those of the whole module for ``WHOLE``."""
+        if name == WHOLE:
+            return [node for nodes in self.definitions.values() for node in nodes]
+        return self.definitions.get(name, [])
+
+    def references(self, name: str) -> frozenset[tuple[str, str]]:
+        """The definitions, in this module and in others, that a definition names.
+
+        Annotations count here: what a function is handed is known by nothing else.
+        """
+        if name not in self._references:
+            self._references[name] = frozenset(self._find_references(name))
+        return self._references[name]
+
+    def _find_references(self, name: str) -> Iterator[tuple[str, str]]:
+        yield self.name, _ALWAYS
+        if name in self.imports and name not in self.definitions:  # only passed on by this module
+            yield from _resolved(self.imports[name])
+        for node in self.nodes(name):
+            for path in _paths(node, frozenset()):
+                first, *rest = path.split(".")
+                if first in self.definitions:
+                    yield self.name, first
+                elif first in self.imports:
+                    yield from _resolved(".".join([self.imports[first], *rest]))
+
+    def dumps(self, names: set[str]) -> list[str]:
+        """The code of definitions, without what decides no result."""
+        nodes = {id(node): node for name in names for node in self.nodes(name)}
+        return sorted(self._dump(node) for node in nodes.values())
+
+    def _dump(self, node: ast.stmt) -> str:
+        if id(node) not in self._dumps:
+            self._dumps[id(node)] = digest_of(ast.dump(_Plain().visit(deepcopy(node))))
+        return self._dumps[id(node)]
+
+
+class _Plain(ast.NodeTransformer):
+    """Takes out what decides no result: docstrings, and annotations of arguments and returns."""
+
+    def visit(self, node: ast.AST) -> ast.AST:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+            if isinstance(node, ast.FunctionDef):
+                node.returns = None
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        return self.generic_visit(node)
+
+
+def _names_defined_by(statement: ast.stmt) -> list[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return [statement.name]
+    if isinstance(statement, ast.Import | ast.ImportFrom) or _is_text(statement):
+        return []
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        return [n.id for t in targets for n in ast.walk(t) if isinstance(n, ast.Name)]
+    return [_ALWAYS]
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is a docstring, or a text that nobody reads."""
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+
+
+def _paths(node: ast.AST, local: frozenset[str]) -> Iterator[str]:
+    """Every name in a piece of code with its attributes, such as ``models.build``.
+
+    Arguments and variables of a function are left out, whatever else may have their name.
+    """
+    if isinstance(node, ast.Attribute | ast.Name):
+        names, inner = [], node
+        while isinstance(inner, ast.Attribute):
+            names.append(inner.attr)
+            inner = inner.value
+        if isinstance(inner, ast.Name):
+            if inner.id not in local:
+                yield ".".join([inner.id, *reversed(names)])
+        else:
+            yield from _paths(inner, local)
+        return
+    inside = local | _own_names(node) if isinstance(node, ast.FunctionDef | ast.Lambda) else local
+    for child in ast.iter_child_nodes(node):
+        # Annotations and defaults are read outside of the function.
+        yield from _paths(child, local if isinstance(child, ast.arguments) else inside)
+
+
+def _own_names(function: ast.FunctionDef | ast.Lambda) -> set[str]:
+    """Arguments and variables of a function."""
+    body = function.body if isinstance(function.body, list) else [function.body]
+    return {node.arg for node in ast.walk(function.args) if isinstance(node, ast.arg)} | {
+        node.id
+        for statement in body
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+
+
+def _resolved(path: str) -> Iterator[tuple[str, str]]:
+    """The module and the definition in it that a dotted path of this library names."""
+    if path.split(".")[0] != PACKAGE:
+        return
+    parts = path.split(".")
+    for length in range(len(parts), 0, -1):
+        module = ".".join(parts[:length])
+        if _file(module) is not None:
+            yield module, parts[length] if length < len(parts) else WHOLE
+            return
+
+
+@cache
+def _module(name: str) -> _Module:
+    return _Module(name, _file(name).read_text())
+
+
+@cache
+def _file(module: str) -> Path | None:
+    """Where a module's code lies; None if it is no module with a file."""
+    if module.split(".")[0] != PACKAGE:  # registered from elsewhere, such as a test
+        file = getattr(sys.modules.get(module), "__file__", None)
+        return Path(file) if file else None
+    path = LIBRARY.joinpath(*module.split(".")[1:])
+    for file in (path / "__init__.py", path.with_suffix(".py")):
+        if file.is_file():
+            return file
+    return None
+
+
+def forget() -> None:
+    """Read all code anew at the next question, as after an edit in a running notebook."""
+    for cached in (code_digests, _module, _file):
+        cached.cache_clear()

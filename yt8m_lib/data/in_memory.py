@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data.record_parsing import dense, parse_soft_targets
-from yt8m_lib.data.shards import DataError
+from yt8m_lib.data.soft_targets import dense, read_soft_targets
 
 Columns = dict[str, tf.Tensor]
 
@@ -47,8 +46,11 @@ class InMemory:
 
     @functools.cached_property
     def _videos(self) -> Columns:
-        """``id`` [N], ``num_frames`` [N], ``first`` [N], ``labels`` uint8 [N, V] if read, and the
-        frames of all videos one after the other, uint8 [sum of num_frames, 1152].
+        """All N videos without padding.
+
+        ``id`` [N]; ``num_frames`` [N]; ``frames`` of all videos one after the other, uint8
+        [sum of num_frames, 1152]; ``first`` [N], where among them a video's frames begin; and, if
+        they are read, ``labels`` uint8 [N, V].
         """
         parts: dict[str, list[tf.Tensor]] = {}
         with tf.device("/cpu:0"):
@@ -60,19 +62,14 @@ class InMemory:
         return columns
 
     def _soft_targets(self, sidecars: Sequence[str]) -> Columns:
-        """``classes`` int32 [N, k] and ``confidences`` float16 [N, k] of the same videos."""
+        """Soft targets of all videos: ``classes`` int32 [N, k], ``confidences`` float16 [N, k]."""
         with tf.device("/cpu:0"):
-            records = tf.data.TFRecordDataset(list(sidecars)).batch(1024).map(parse_soft_targets)
-            parts = list(records)
-            ids, classes, confidences = (
-                tf.concat(column, axis=0) for column in zip(*parts, strict=True)
-            )
-        _check_same_videos(self._videos["id"].numpy(), ids.numpy(), sidecars)
-        return {"classes": classes, "confidences": confidences}
+            targets = read_soft_targets(sidecars, self._videos["id"].numpy())
+        return {"classes": targets.classes, "confidences": targets.confidences}
 
 
 def _flattened(batch: Columns) -> Columns:
-    """A batch without padding: frames one after the other; labels in a byte each."""
+    """Take out a batch's padding, so that frames follow one another; store a label in a byte."""
     valid = tf.sequence_mask(batch["num_frames"], tf.shape(batch["frames"])[1])  # [B, T]
     flat = batch | {"frames": tf.boolean_mask(batch["frames"], valid)}  # [frames, 1152]
     if "labels" in flat:
@@ -81,7 +78,7 @@ def _flattened(batch: Columns) -> Columns:
 
 
 def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:
-    """The batch of the videos at these places [B]."""
+    """Make a batch of the videos at these places [B], with their frames padded again."""
     num_frames = tf.gather(columns["num_frames"], place)
     second = tf.range(tf.reduce_max(num_frames))  # [T]
     valid = second < num_frames[:, None]  # [B, T]
@@ -95,17 +92,3 @@ def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:
         listed = (tf.gather(columns[name], place) for name in ("classes", "confidences"))
         batch["soft_targets"] = dense(*listed, classes)
     return batch
-
-
-def _check_same_videos(ids: np.ndarray, others: np.ndarray, sidecars: Sequence[str]) -> None:
-    if len(ids) != len(others):
-        raise DataError(
-            f"{len(others)} soft targets in {list(sidecars)} for {len(ids)} videos: predict them "
-            "again for these shards."
-        )
-    for mine, other in zip(ids, others, strict=True):
-        if mine != other:
-            raise DataError(
-                f"soft targets are of other videos: {mine!r} stands beside {other!r} in "
-                f"{list(sidecars)}. Predict them again for these shards."
-            )

@@ -1,9 +1,9 @@
 """YouTube-8M records as batches of uint8 frames (sec. 1 of the published system).
 
-Whatever the level, a batch is a dict: ``id`` string [B], ``frames`` uint8 [B, T, 1152] (rgb then
-audio; padding is byte 0), ``num_frames`` int32 [B], ``labels`` float32 [B, V] (0 or 1), and
-``soft_targets`` float32 [B, V] when sidecar shards are given. Features stay uint8, a quarter of the
-memory traffic, until the model dequantises them.
+Whatever the kind of the records, a batch is a dict: ``id`` string [B], ``frames`` uint8
+[B, T, 1152] (rgb then audio; padding is byte 0), ``num_frames`` int32 [B], ``labels`` float32
+[B, V] (0 or 1), and ``soft_targets`` float32 [B, V] when sidecar shards are given. Features stay
+uint8, a quarter of the memory traffic, until the model dequantises them.
 """
 
 import functools
@@ -14,19 +14,15 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
+from yt8m_lib.catalogue import RECORD_KINDS
+from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
 from yt8m_lib.data.in_memory import InMemory
 from yt8m_lib.data.inspection import inspect
-from yt8m_lib.data.record_files import (
-    FrameVideo,
-    MeanVideo,
-    check_level,
-    level,
-    write_frame_records,
-    write_soft_targets,
-    write_video_records,
-)
-from yt8m_lib.data.record_parsing import check, dense, parse_records, parse_soft_targets
+from yt8m_lib.data.labels import multi_hot
+from yt8m_lib.data.record_kinds import check_kind, check_videos, kind_of_shard, write_records
 from yt8m_lib.data.shards import DataError, digest, find, shards, sidecar_paths, split
+from yt8m_lib.data.soft_targets import check_sidecars, dense_soft_targets, write_soft_targets
+from yt8m_lib.data.video_level import MeanVideo
 from yt8m_lib.settings import Data
 
 __all__ = [
@@ -34,22 +30,21 @@ __all__ = [
     "FrameVideo",
     "MeanVideo",
     "Records",
-    "check_level",
+    "check_kind",
     "digest",
     "find",
     "inspect",
-    "level",
+    "kind_of_shard",
     "shards",
     "sidecar_paths",
     "split",
     "write_frame_records",
+    "write_records",
     "write_soft_targets",
-    "write_video_records",
 ]
 
 _INTERLEAVED = 8  # shards that a shuffled epoch reads from at a time
 _BUFFER = 1024  # serialised records to shuffle among: 260 MB of 225-frame videos
-_EXPANDED = 384  # frames made around means at a time: they should fit the processor's cache
 
 
 class Records:
@@ -57,13 +52,13 @@ class Records:
 
     Args:
         files: the shards.
-        data: their level, and what to keep of them.
+        data: the kind of their records, and how they are read.
         soft_targets: sidecar shards, one for each of ``files`` in the same order.
         labels: False reads records without labels too, and batches then have no ``labels``.
 
     Raises:
-        DataError: when the first shard is not of ``data.level`` or lacks features, or a sidecar is
-            missing.
+        DataError: when the first shard is not of the kind ``data.level`` or lacks features, or a
+            sidecar is missing.
     """
 
     def __init__(
@@ -77,14 +72,12 @@ class Records:
         self.soft_targets = None if soft_targets is None else list(soft_targets)
         if not self.files:
             raise DataError("no shards given")
-        check_level(self.files[0], data.level)
-        _check_sidecars(self.files, self.soft_targets)
-        if data.level == "video" and data.frames == 1:
-            warnings.warn(
-                "data.frames is 1: VLAD and Fisher pooling of a single frame ignore their own "
-                "assignments, so those models train on rounding noise",
-                stacklevel=2,
-            )
+        check_kind(self.files[0], data.level)
+        if self.soft_targets is not None:
+            check_sidecars(self.files, self.soft_targets)
+        self._kind = RECORD_KINDS[data.level]
+        if warning := self._kind.warning(data):
+            warnings.warn(warning, stacklevel=2)
         self._memory = InMemory(lambda: self._read(None, 256), data.classes) if data.cache else None
 
     def with_soft_targets(self, sidecars: Sequence[str]) -> Self:
@@ -126,39 +119,34 @@ class Records:
         drop_remainder: bool = False,
     ) -> tf.data.Dataset:
         """Batches straight from the shards, in parallel, in an order that the seed decides."""
-
         parse = _parser(self.data, self.labels, sidecars is not None)
-        records = _serialized(self.files, sidecars, seed).skip(skip * size)
-        if self.data.level == "frame":
-            records = records.batch(size, drop_remainder)
-            return records.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
-        chunks = records.batch(max(1, _EXPANDED // self.data.frames))
-        chunks = chunks.map(parse, tf.data.AUTOTUNE, deterministic=True)
+        pairs = _serialised(self.files, sidecars, seed).skip(skip * size)
+        chunk = self._kind.chunk(self.data)
+        if chunk is None:
+            batches = pairs.batch(size, drop_remainder)
+            return batches.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+        chunks = pairs.batch(chunk).map(parse, tf.data.AUTOTUNE, deterministic=True)
         return chunks.rebatch(size, drop_remainder).prefetch(2)
 
 
 @functools.cache  # tracing takes a second, and soft targets are predicted shard by shard
 def _parser(data: Data, labels: bool, taught: bool) -> Callable:
     """A traced function of serialised videos [B] and soft targets [B] that gives a batch."""
+    kind = RECORD_KINDS[data.level]
 
     def parse(records: tf.Tensor, soft_targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        batch = parse_records(records, data, labels)
+        videos = kind.parse(records, data)
+        batch = {"id": videos.ids, "frames": videos.frames, "num_frames": videos.num_frames}
+        if labels:
+            batch["labels"] = multi_hot(videos, records, kind, data)
         if taught:
-            batch["soft_targets"] = _matched(batch["id"], soft_targets, data.classes)
+            batch["soft_targets"] = dense_soft_targets(soft_targets, videos.ids, data.classes)
         return batch
 
     return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
 
 
-def _matched(ids: tf.Tensor, sidecars: tf.Tensor, classes: int) -> tf.Tensor:
-    """Parse soft targets [B], which must be of these videos: float32 [B, classes]."""
-    targets = parse_soft_targets(sidecars)
-    problem = "soft targets are of other videos: ids of videos, of soft targets"
-    with tf.control_dependencies([check(targets.ids == ids, problem, ids, targets.ids)]):
-        return dense(targets.classes, targets.confidences, classes)
-
-
-def _serialized(
+def _serialised(
     files: Sequence[str], sidecars: Sequence[str] | None, seed: tuple[int, int] | None
 ) -> tf.data.Dataset:
     """Pairs of a serialised video and its serialised soft targets ("" without sidecars)."""
@@ -167,7 +155,7 @@ def _serialized(
         order = np.random.default_rng(seed).permutation(order)
     names = np.array([files, sidecars or [""] * len(files)])[:, order]  # [2, files]
     pairs = tf.data.Dataset.from_tensor_slices(tuple(names)).interleave(
-        _pairs if sidecars else _alone,
+        _with_soft_targets if sidecars else _without_soft_targets,
         cycle_length=1 if seed is None else _INTERLEAVED,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -190,11 +178,11 @@ def _shuffled(dataset: tf.data.Dataset, seed: tuple[int, int]) -> tf.data.Datase
     return tf.data.Dataset.from_tensors(0).flat_map(inside)
 
 
-def _alone(file: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
+def _without_soft_targets(file: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
     return tf.data.TFRecordDataset(file).map(lambda record: (record, ""))
 
 
-def _pairs(file: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
+def _with_soft_targets(file: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
     """Zip a shard to its sidecar; both must end together, where zipping alone would just stop."""
     end = tf.data.Dataset.from_tensors("")
     records = tf.data.TFRecordDataset(file).concatenate(end)
@@ -203,18 +191,8 @@ def _pairs(file: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
     def inside(record: tf.Tensor, soft_target: tf.Tensor) -> tf.Tensor:
         together = (record == "") == (soft_target == "")
         problem = "soft targets and videos differ in number: shard, soft targets"
-        with tf.control_dependencies([check(together[None], problem, file[None], sidecar[None])]):
+        same_number = check_videos(together[None], problem, file[None], sidecar[None])
+        with tf.control_dependencies([same_number]):
             return record != ""
 
     return tf.data.Dataset.zip((records, soft_targets)).filter(inside)
-
-
-def _check_sidecars(files: Sequence[str], sidecars: Sequence[str] | None) -> None:
-    if sidecars is None:
-        return
-    missing = [sidecar for sidecar in sidecars if not tf.io.gfile.exists(sidecar)]
-    if missing or len(sidecars) != len(files):
-        raise DataError(
-            f"{len(files)} shards, {len(sidecars)} sidecar shards of soft targets, of which "
-            f"missing: {missing}. Predict the soft targets of every training shard first."
-        )

@@ -7,21 +7,22 @@ its import takes. Only a path with ``://`` (``gs://bucket/...``) imports it, for
 import glob
 import hashlib
 import json
-import os
 import random
 import struct
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from yt8m_lib.errors import UserError
+from yt8m_lib.files import gfile, is_remote, write_text
 from yt8m_lib.settings import ROOT, Params
+from yt8m_lib.sources import code_digests, digest_of
 
 # A TFRecord is length (8 bytes), CRC of the length (4), data, CRC of the data (4).
 _HEADER, _CRC = 12, 4
-_GENERATOR = ("synthetic.py", "synthetic_labels.py", "within_video.py", "record_files.py")
 
 
-class DataError(ValueError):
+class DataError(UserError):
     """Data that cannot be used; the message says what, where, and what to do."""
 
 
@@ -38,8 +39,8 @@ def find(pattern: str, exclude: Collection[str] = ()) -> list[str]:
     """
     if pattern.endswith(".txt"):
         found = open_file(pattern).read().decode().split()
-    elif _is_remote(pattern):
-        found = _gfile().glob(pattern)
+    elif is_remote(pattern):
+        found = gfile().glob(pattern)
     else:
         found = glob.glob(pattern, recursive=True)
     files = sorted(file for file in found if base_name(file) not in exclude)
@@ -103,8 +104,8 @@ def hold_out(
 def write_list(files: Sequence[str], folder: str | Path, name: str) -> Path:
     """Write a list of shards, one a line, that ``find`` reads; returns its path."""
     path = Path(folder) / f"{name}.txt"
-    absolute = (file if _is_remote(file) else str(Path(file).resolve()) for file in files)
-    write_beside(path, "".join(f"{file}\n" for file in absolute))
+    absolute = (file if is_remote(file) else str(Path(file).resolve()) for file in files)
+    write_text(path, "".join(f"{file}\n" for file in absolute))
     return path
 
 
@@ -132,25 +133,31 @@ def shards(params: Params) -> tuple[list[str], list[str]]:
 
 
 def manifest(params: Params) -> dict[str, Any]:
-    """What decides the bytes of stand-in data: settings, seed, the code that draws."""
-    sources = [ROOT / "yt8m_lib" / name for name in _GENERATOR]
-    code = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
-    size = {"seed": params.seed, "vocabulary": params.data.vocabulary, "code": code}
-    return params.synthetic.model_dump(mode="json") | size
+    """What decides the bytes of stand-in data: its settings, the seed, the code that writes it."""
+    code = digest_of(code_digests("yt8m_lib.data.synthetic:write"))
+    more = {"seed": params.seed, "vocabulary": params.data.vocabulary, "code": code}
+    return params.synthetic.model_dump(mode="json") | more
 
 
 def is_written(params: Params) -> bool:
     """Whether an experiment's stand-in data is there, whole and made by the present code."""
-    folder, settings = params.folder / "data", params.synthetic
-    note = folder / "manifest.json"
+    note = params.folder / "data" / "manifest.json"
     if not note.exists() or json.loads(note.read_text()) != manifest(params):
         return False
+    return all(Path(file).exists() for files in stand_in_shards(params).values() for file in files)
+
+
+def stand_in_shards(params: Params) -> dict[str, dict[str, int]]:
+    """How many videos each shard of stand-in data holds, by "train" and "validation" and path."""
+    settings = params.synthetic
     counts = {"train": settings.train_videos, "validation": settings.validation_videos}
-    return all(
-        (folder / f"{name}-{shard:05d}.tfrecord").exists()
+    return {
+        name: {
+            str(params.folder / "data" / f"{name}-{shard:05d}.tfrecord"): videos
+            for shard, videos in enumerate(shares(count, settings.shards))
+        }
         for name, count in counts.items()
-        for shard in range(len(shares(count, settings.shards)))
-    )
+    }
 
 
 def shares(total: int, parts: int) -> list[int]:
@@ -180,13 +187,13 @@ def sidecar_paths(files: Iterable[str], folder: str | Path) -> list[str]:
 def digest(files: Iterable[str]) -> str:
     """A short hash of the shards' names, sizes and first records' CRCs, in the order given.
 
-    Reading a few bytes a shard, it tells data sets apart without reading them; a change behind the
-    first record that keeps the size goes unseen.
+    It tells data sets apart by a few bytes of each shard; a change behind the first record that
+    keeps the size goes unseen.
     """
     total = hashlib.sha256()
     for file in files:
         with open_file(file) as stream:
-            size = stream.seek(0, 2) if not _is_remote(file) else _gfile().stat(file).length
+            size = stream.seek(0, 2) if not is_remote(file) else gfile().stat(file).length
             crc = _first_crc(stream)
         total.update(f"{base_name(file)}:{size}:{crc.hex()}\n".encode())
     return total.hexdigest()[:16]
@@ -199,18 +206,7 @@ def base_name(path: str) -> str:
 
 def open_file(path: str) -> BinaryIO:
     """Open a local or remote file for reading bytes."""
-    return _gfile().GFile(path, "rb") if _is_remote(path) else open(path, "rb")
-
-
-def write_beside(path: Path, text: str) -> None:
-    """Replace a file's content in one step, so that a kill leaves the old or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
+    return gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
 
 
 def _first_crc(stream: BinaryIO) -> bytes:
@@ -224,17 +220,7 @@ def _first_crc(stream: BinaryIO) -> bytes:
 
 
 def _absolute(pattern: str) -> str:
-    return pattern if _is_remote(pattern) else str(ROOT / pattern)
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path
-
-
-def _gfile():
-    import tensorflow as tf  # only remote paths need it, and it takes seconds to import
-
-    return tf.io.gfile
+    return pattern if is_remote(pattern) else str(ROOT / pattern)
 
 
 def _uniform(text: str) -> float:

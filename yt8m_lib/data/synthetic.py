@@ -19,8 +19,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from yt8m_lib.data import shards, within_video
-from yt8m_lib.data.record_files import FrameVideo, write_frame_records
+from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
 from yt8m_lib.data.synthetic_labels import Classes, draw_classes, draw_labels
+from yt8m_lib.files import write_text
 from yt8m_lib.settings import AUDIO, FEATURES, RGB, Params, Synthetic
 
 # Measured on real records (sec. 12).
@@ -55,24 +56,20 @@ def write(params: Params) -> tuple[list[str], list[str]]:
     Returns:
         Paths of the training and of the validation shards.
     """
-    settings, folder = params.synthetic, params.folder / "data"
-    _prepare(folder, shards.manifest(params))
+    _prepare(params.folder / "data", shards.manifest(params))
     world = draw_world(params.data.vocabulary, params.seed)
-    counts = {"train": settings.train_videos, "validation": settings.validation_videos}
-    written: dict[str, list[str]] = {name: [] for name in counts}
-    with tqdm(total=sum(counts.values()), desc="stand-in videos", unit=" videos") as progress:
-        for split, (name, count) in enumerate(counts.items()):
-            for shard, videos in enumerate(shards.shares(count, settings.shards)):
-                path = folder / f"{name}-{shard:05d}.tfrecord"
-                if not path.exists():
+    planned = shards.stand_in_shards(params)
+    total = sum(videos for files in planned.values() for videos in files.values())
+    with tqdm(total=total, desc="stand-in videos", unit=" videos") as progress:
+        for split, (name, files) in enumerate(planned.items()):
+            for shard, (file, videos) in enumerate(files.items()):
+                if not Path(file).exists():
                     generator = np.random.default_rng([params.seed, split, shard])
                     prefix = f"{name[0]}{shard:04d}"
-                    write_frame_records(
-                        path, make_videos(world, settings, videos, generator, prefix)
-                    )
-                written[name].append(str(path))
+                    made = make_videos(world, params.synthetic, videos, generator, prefix)
+                    write_frame_records(file, made)
                 progress.update(videos)
-    return written["train"], written["validation"]
+    return list(planned["train"]), list(planned["validation"])
 
 
 def draw_world(count: int, seed: int) -> World:
@@ -90,7 +87,15 @@ def draw_world(count: int, seed: int) -> World:
 def make_videos(
     world: World, settings: Synthetic, count: int, generator: np.random.Generator, prefix: str
 ) -> Iterator[FrameVideo]:
-    """Videos one after the other, as they are written to one shard."""
+    """Make the videos of one shard, one after the other.
+
+    Args:
+        world: the data set's classes and how they look.
+        settings: the shortest and longest video, and how wrong the annotation is.
+        count: how many videos.
+        generator: decides everything that is drawn.
+        prefix: what the videos' ids start with.
+    """
     true, listed = draw_labels(world.classes, settings, count, generator)
     means = draw_means(world.prototypes, true, generator)
     num_frames = generator.integers(*settings.frames, count, endpoint=True, dtype=np.int32)
@@ -112,7 +117,7 @@ def make_videos(
 def draw_means(
     prototypes: np.ndarray, labels: list[list[int]], generator: np.random.Generator
 ) -> np.ndarray:
-    """Video means that show these labels: float32 [videos, 1152]."""
+    """Draw the means of videos that show these labels: float32 [videos, 1152]."""
     content = np.empty((len(labels), FEATURES), np.float32)
     for i, shown in enumerate(labels):
         strength = generator.uniform(0.4, 1.6, len(shown)).astype(np.float32)
@@ -127,7 +132,7 @@ def draw_means(
 
 
 def spread() -> np.ndarray:
-    """Standard deviation of video means, by feature: float32 [1152]."""
+    """The standard deviation of video means, for each feature: float32 [1152]."""
     parts = [
         last + (first - last) * np.exp(-np.arange(size) / fall)
         for size, (first, last, fall) in ((RGB, RGB_SPREAD), (AUDIO, AUDIO_SPREAD))
@@ -136,11 +141,11 @@ def spread() -> np.ndarray:
 
 
 def _prepare(folder: Path, manifest: dict[str, Any]) -> None:
-    """Make the folder ready: shards of other settings are deleted, those of the same kept."""
+    """Make the folder, and delete shards in it that were made with other settings or code."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "manifest.json"
     if file.exists() and json.loads(file.read_text()) == manifest:
         return
     for shard in folder.glob("*.tfrecord"):
         shard.unlink()
-    shards.write_beside(file, json.dumps(manifest, indent=1))
+    write_text(file, json.dumps(manifest, indent=1))

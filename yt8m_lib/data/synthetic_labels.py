@@ -44,39 +44,42 @@ def draw_classes(count: int, generator: np.random.Generator) -> Classes:
     frequency = _frequencies(count)
     shares = np.array(VERTICAL_SHARES[: max(2, min(len(VERTICAL_SHARES), count // 8))])
     vertical = generator.choice(len(shares), count, p=shares / shares.sum())
-    parent, left = _hierarchy(frequency, vertical, generator)
+    parent, unclaimed = _hierarchy(frequency, vertical, generator)
     family = np.arange(count)
     for c in np.flatnonzero(parent >= 0):  # parents come first: they are more frequent
         family[c] = family[parent[c]]
-    return Classes(frequency, vertical, parent, family, left / left.sum())
+    return Classes(frequency, vertical, parent, family, unclaimed / unclaimed.sum())
 
 
 def draw_labels(
     classes: Classes, settings: Synthetic, count: int, generator: np.random.Generator
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Label sets of ``count`` videos: what they show, and what the annotation says of it.
+    """Draw the labels of ``count`` videos: what they show, and what the annotation says of it.
 
     The numbers of annotated labels are as measured. Beyond them videos show classes that the
     annotation lost (``missing_labels``, up to 0.9), and some labels are wrong (``wrong_labels``).
+
+    Returns:
+        For each video the classes that it shows, and for each video those that it is labelled with.
     """
     share = np.array(LABELS_A_VIDEO) / sum(LABELS_A_VIDEO)
     shares = share[: len(classes.frequency)]
     number = generator.choice(len(shares), count, p=shares / shares.sum()) + 1
     anchors = generator.choice(len(classes.anchor), count, p=classes.anchor)
-    # Videos of classes deep in the hierarchy have more labels; the numbers' distribution is kept.
+    # Videos of classes deep in the hierarchy get the larger of the numbers that were drawn.
     depth = [len(_chain(classes, anchor)) for anchor in anchors] + generator.random(count)
     number = np.sort(number)[np.argsort(np.argsort(depth))]
     shown = number + generator.negative_binomial(number, 1 - min(settings.missing_labels, 0.9))
     others = _others(classes, anchors, 2 * int(shown.max()), generator)
     true = [_united(classes, [anchors[i], *others[i]], shown[i]) for i in range(count)]
-    kept = [generator.permutation(labels)[:n] for labels, n in zip(true, number, strict=True)]
+    found = [generator.permutation(labels)[:n] for labels, n in zip(true, number, strict=True)]
     return true, [
-        _mislabelled(classes, labels, settings.wrong_labels, generator) for labels in kept
+        _mislabelled(classes, labels, settings.wrong_labels, generator) for labels in found
     ]
 
 
 def _frequencies(count: int) -> np.ndarray:
-    """A power law in three pieces: [count], sums to 1."""
+    """Frequencies of classes by rank, a power law in three pieces: [count], sums to 1."""
     rank = np.arange(1, count + 1)
     log, start, level = np.empty(count), 1, 0.0
     for end, slope in SLOPES:
@@ -94,21 +97,21 @@ def _hierarchy(
     Returns:
         Each class's parent (-1 for none) and the frequency that no child claims, both [V].
     """
-    parent, left = np.full(len(frequency), -1), frequency.copy()
+    parent, unclaimed = np.full(len(frequency), -1), frequency.copy()
     for c in range(1, len(frequency)):
-        spare = left[:c] - (1 - TREE_CAPACITY) * frequency[:c]
+        spare = unclaimed[:c] - (1 - TREE_CAPACITY) * frequency[:c]
         able = spare >= frequency[c]
         if generator.random() < PARENT_IN_VERTICAL:
             able &= vertical[:c] == vertical[c]
         able = np.flatnonzero(able)
         if len(able):
             parent[c] = generator.choice(able, p=spare[able] / spare[able].sum())
-            left[parent[c]] -= frequency[c]
-    return parent, left
+            unclaimed[parent[c]] -= frequency[c]
+    return parent, unclaimed
 
 
 def _chain(classes: Classes, anchor: int) -> list[int]:
-    """A class and those above it, upwards."""
+    """A class, its parent, its parent's parent, and so on to the top of the family."""
     chain = [int(anchor)]
     while classes.parent[chain[-1]] >= 0:
         chain.append(int(classes.parent[chain[-1]]))
@@ -116,7 +119,7 @@ def _chain(classes: Classes, anchor: int) -> list[int]:
 
 
 def _united(classes: Classes, wanted: Sequence[int], count: int) -> list[int]:
-    """The first ``count`` classes of these and those above them."""
+    """The first ``count`` of these classes, where each is followed by those above it."""
     labels: dict[int, None] = {}
     for c in wanted:
         labels |= dict.fromkeys(_chain(classes, c))
@@ -128,7 +131,7 @@ def _united(classes: Classes, wanted: Sequence[int], count: int) -> list[int]:
 def _others(
     classes: Classes, anchors: np.ndarray, count: int, generator: np.random.Generator
 ) -> np.ndarray:
-    """Further classes of each video, of its family, its vertical or any: [videos, count]."""
+    """Draw further classes of each video, of its family, its vertical or any: [videos, count]."""
     level = generator.random((len(anchors), count))
     anything = _drawn_from(
         np.zeros_like(classes.vertical), classes.anchor, anchors, count, generator
@@ -159,7 +162,7 @@ def _drawn_from(
 def _mislabelled(
     classes: Classes, labels: np.ndarray, share: float, generator: np.random.Generator
 ) -> list[int]:
-    """The labels, a share of them replaced by another class of the same vertical; sorted."""
+    """Replace a share of the labels by other classes of the same vertical; sorted."""
     result = {int(label) for label in labels}
     for label in labels[generator.random(len(labels)) < share]:
         wrong = int(

@@ -34,7 +34,7 @@ def seeds_of(ids: tf.Tensor) -> tf.Tensor:
 def frames_around(
     means: tf.Tensor, num_frames: tf.Tensor, seeds: tf.Tensor, length: int
 ) -> tf.Tensor:
-    """Frames that scatter around given means, and keep them.
+    """Make frames that scatter around given means; each video's frames average to its mean.
 
     A feature of mean m varies by ``VARIANCE * (1 - m^2 / 4)``: values within +-2 cannot vary by
     more than 4 - m^2 about m. What the remaining clipping moves the mean by is taken back.

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from yt8m_lib.errors import UserError
 from yt8m_lib.settings import Params
 
 
-class LockedError(RuntimeError):
+class LockedError(UserError):
     """Another process is working in the experiment's folder; the message names it."""
 
 

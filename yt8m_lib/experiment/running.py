@@ -1,41 +1,21 @@
-"""Runs an experiment: each phase's notebook in turn, with papermill, where something is to do."""
+"""Runs an experiment: each phase's notebook in turn, where something is to do."""
 
-import logging
-import os
-import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import papermill
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
-
-from yt8m_lib import params as params_module
+from yt8m_lib import params as params_files
+from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
-from yt8m_lib.experiment import locks, tracking
+from yt8m_lib.experiment import changes, locks, tracking
+from yt8m_lib.experiment.executors import Executor, NotebookTask, PhaseError
+from yt8m_lib.experiment.runs import STEP
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import PHASES, ROOT, Params
 
-
-class PhaseError(RuntimeError):
-    """A phase's notebook failed; the message says where and why."""
-
-
-class OwnKernelManager(AsyncKernelManager):
-    """Starts notebooks on this very Python, whatever kernels are installed elsewhere."""
-
-    transport_encryption = "required"  # else the kernel warns of other users of this machine
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """The kernel of the running interpreter."""
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        curve = {"supported_encryption": ["curve"]}
-        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=curve)
+Say = Callable[[str], None]
 
 
 def run(
@@ -45,7 +25,10 @@ def run(
     first: str | None = None,
     models: Sequence[str] = (),
     force: bool = False,
-    say: Callable[[str], None] = print,
+    rerun: bool = False,
+    accept_code: bool = False,
+    executor: str = "local",
+    say: Say = print,
 ) -> Params:
     """Run an experiment's phases in order, once a repeat; what is finished already is reused.
 
@@ -56,39 +39,73 @@ def run(
         first: begin with this phase.
         models: narrow every phase down to these models.
         force: run again what is finished.
+        rerun: make again, however long it took, what a change of code or data put out of date.
+        accept_code: take finished work as it is where code alone changed under it.
+        executor: a name in ``catalogue.EXECUTORS``.
         say: receives progress, a line at a time.
 
     Raises:
-        ParamsError, DataError: before anything runs.
+        ParamsError, DataError, OutdatedError: before anything runs.
         PhaseError: when a notebook fails.
     """
-    params = params_module.load(params_file, overrides)
-    params_module.check_data(params)
+    params = params_files.load(params_file, overrides)
+    params_files.check_data(params)
     phases = [p for p in PHASES if p in only] or list(PHASES[PHASES.index(first or PHASES[0]) :])
     with locks.lock(params, wait=True, say=say):
         tracking.connect(params)
         if params.synthetic:
             synthesize(params, params_file, overrides)
-        experiment = Experiment(params)
-        dead = experiment.bury_dead()
-        if dead:
-            say(f"{dead} unfinished run(s) of a killed process will be made again")
         repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
-        if force:
-            for repeat in repeats:
-                Experiment(params.model_copy(update={"repeat": repeat})).supersede(phases)
+        experiments = [
+            Experiment(params.model_copy(update={"repeat": repeat})) for repeat in repeats
+        ]
+        _prepare(experiments, phases, models, force, rerun, accept_code, say)
         for repeat in repeats:
-            settings = [*overrides, f"repeat={repeat}"] if repeat else list(overrides)
-            arguments = {
-                "params_file": _from_root(params_module.find_file(params_file)),
-                "overrides": shlex.join(settings),
-                "models": " ".join(models),
-            }
             if repeats[-1]:
                 say(f"repeat {repeat} (counted from 0, the last is {repeats[-1]})")
+            settings = (*overrides, f"repeat={repeat}") if repeat else tuple(overrides)
             for phase in phases:
-                _phase(params_module.load(params_file, settings), phase, models, arguments, say)
+                task = _task(params_file, settings, phase, tuple(models))
+                _phase(params_files.load(params_file, settings), task, EXECUTORS[executor](), say)
     return params
+
+
+def _prepare(
+    experiments: list[Experiment],
+    phases: Sequence[str],
+    models: Sequence[str],
+    force: bool,
+    rerun: bool,
+    accept_code: bool,
+    say: Say,
+) -> None:
+    """Put the record in order before anything runs."""
+    dead = experiments[0].bury_dead()
+    if dead:
+        say(f"{dead} unfinished run(s) of a killed process will be made again")
+    if force:
+        for experiment in experiments:
+            experiment.supersede(phases)
+    elif accept_code:
+        accepted = changes.accept(experiments, phases, models)
+        say(f"{accepted} finished run(s) accepted as the present code would make them")
+    elif not rerun:
+        changes.check(experiments, phases, models)
+
+
+def _task(
+    params_file: str, overrides: tuple[str, ...], phase: str, models: tuple[str, ...]
+) -> NotebookTask:
+    params = params_files.load(params_file, overrides)
+    repeat = (f"repeat-{params.repeat}",) if params.repeat else ()
+    name = "-".join([phase, *models, *repeat])[:120]
+    return NotebookTask(
+        phase=phase,
+        params_file=_from_root(params_files.find_file(params_file)),
+        overrides=overrides,
+        models=models,
+        output=params.folder / "notebooks" / f"{name}.ipynb",
+    )
 
 
 def _from_root(path: Path) -> str:
@@ -106,82 +123,30 @@ def synthesize(params: Params, params_file: str, overrides: Sequence[str]) -> No
         raise PhaseError(f"the stand-in data could not be written to {params.folder / 'data'}")
 
 
-def _phase(
-    params: Params,
-    phase: str,
-    models: Sequence[str],
-    arguments: dict[str, str],
-    say: Callable[[str], None],
-) -> None:
-    experiment = Experiment(params, phase, models)
-    steps, todo = experiment.plan.of(phase, models), experiment.todo()
+def _phase(params: Params, task: NotebookTask, executor: Executor, say: Say) -> None:
+    experiment = Experiment(params, task.phase, task.models)
+    steps, todo = experiment.plan.of(task.phase, task.models), experiment.todo()
     if not todo:
-        say(f"{phase}: {len(steps)} of {len(steps)} finished, nothing to do")
+        say(f"{task.phase}: {len(steps)} of {len(steps)} finished, nothing to do")
         return
-    say(f"{phase}: {len(todo)} of {len(steps)} to do")
+    say(f"{task.phase}: {len(todo)} of {len(steps)} to do")
     started = time.time()
-    output = params.folder / "notebooks" / f"{phase}.ipynb"
-    output.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _execute(ROOT / "notebooks" / f"{phase}.ipynb", output, arguments)
+        executor.run([task])
     finally:
-        _log_notebook(experiment, phase, output, started)
+        _log_notebook(experiment, task, started)
     missing = [step.name for step in experiment.todo()]
     if missing:
-        raise PhaseError(f"{output} ended, but left unfinished: {', '.join(missing)}")
-    say(f"{phase}: done in {time.time() - started:.0f} s")
+        raise PhaseError(f"{task.output} ended, but left unfinished: {', '.join(missing)}")
+    say(f"{task.phase}: done in {time.time() - started:.0f} s")
 
 
-def _execute(notebook: Path, output: Path, arguments: dict[str, str]) -> None:
-    _pass_on_output()
-    os.environ[tracking.DRIVER] = str(os.getpid())
-    try:
-        papermill.execute_notebook(
-            notebook,
-            output,
-            parameters=arguments,
-            cwd=ROOT,
-            progress_bar=False,
-            log_output=True,
-            request_save_on_cell_execute=True,
-            kernel_manager_class=OwnKernelManager,
-        )
-    except papermill.PapermillExecutionError as error:
-        raise PhaseError(
-            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"The notebook with its traceback: {output}"
-        ) from None
-    except DeadKernelError:
-        raise PhaseError(
-            f"{notebook.name}: its process died (out of memory?). FinishedRun models are kept: "
-            "the same command goes on from there."
-        ) from None
-    finally:
-        del os.environ[tracking.DRIVER]
-
-
-def _pass_on_output() -> None:
-    """Print what notebooks print, and nothing else of papermill's own messages."""
-    logger = logging.getLogger("papermill")
-    if logger.handlers:
-        return
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_is_progress)
-    logger.addHandler(handler)
-
-
-def _is_progress(record: logging.LogRecord) -> bool:
-    record.msg, record.args = record.getMessage().strip(), ()  # lines come with and without end
-    return record.msg.startswith("[")
-
-
-def _log_notebook(experiment: Experiment, phase: str, output: Path, started: float) -> None:
+def _log_notebook(experiment: Experiment, task: NotebookTask, started: float) -> None:
     """Give the executed notebook to the runs that it made."""
-    if not output.exists():
+    if not task.output.exists():
         return
     for status in ("FINISHED", "FAILED", "RUNNING"):
         for run in experiment.runs(status):
-            if run.data.tags.get("phase") == phase and run.info.start_time >= 1000 * started:
-                experiment.client.log_artifact(run.info.run_id, str(output))
+            own = run.data.tags.get(STEP, "").startswith(f"{task.phase}/")
+            if own and run.info.start_time >= 1000 * started:
+                experiment.client.log_artifact(run.info.run_id, str(task.output))

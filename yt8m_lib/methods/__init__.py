@@ -1,1 +1,1 @@
-"""The verbs of the paper: training, averaging, distillation, codecs, ensembling, inference, export."""
+"""The verbs of the paper: training, averaging, distillation, codecs, ensembling, export."""

@@ -21,14 +21,14 @@ class Average(tf.Module, ABC):
 
     @abstractmethod
     def update(self) -> None:
-        """Take the variables' present values in; call it after each step."""
+        """Count in the variables' present values; call it after each step."""
 
     def swap(self, model: keras.Model) -> None:
-        """Exchange the averages and the model's weights."""
+        """Exchange the averages and the model's weights; a second call restores both."""
         for average, variable in zip(self.averages, model.variables, strict=True):
-            raw = tf.identity(variable.value)
+            weight = tf.identity(variable.value)
             variable.assign(average)
-            average.assign(raw)
+            average.assign(weight)
 
     def _tensors(self) -> list[tf.Tensor]:
         return [v.value if isinstance(v, keras.Variable) else v for v in self._followed()]
@@ -56,7 +56,7 @@ class Shadow(Average):
 
 
 class CheckpointMean(Average):
-    """Equal-weight mean of checkpoints, one taken every so many steps (the winners' write-up).
+    """Equal-weight mean of checkpoints, one taken every few steps (the winners' write-up).
 
     Args:
         variables: gives what is averaged: a model's variables, or a shadow's averages.
@@ -69,11 +69,11 @@ class CheckpointMean(Average):
         self.steps = tf.Variable(0, trainable=False, dtype=tf.int64)
 
     def update(self) -> None:
-        """Count a step; take in a checkpoint where one is due, the first one wholly."""
+        """Count a step and, where a checkpoint is due, count it in; the first one replaces all."""
         self.steps.assign_add(1)
-        tf.cond(self.steps % self.every == 0, self._take, lambda: tf.constant(False))
+        tf.cond(self.steps % self.every == 0, self._count_in, lambda: tf.constant(False))
 
-    def _take(self) -> tf.Tensor:
+    def _count_in(self) -> tf.Tensor:
         share = 1.0 / tf.cast(self.steps // self.every, tf.float32)
         for average, value in zip(self.averages, self._tensors(), strict=True):
             average.assign_add(tf.cast(share, average.dtype) * (value - average))

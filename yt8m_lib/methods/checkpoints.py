@@ -12,33 +12,34 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.methods import export, quantization
-from yt8m_lib.models import VideoModel, build
+from yt8m_lib.errors import UserError, nearest
+from yt8m_lib.methods import codecs, export
+from yt8m_lib.models import build
+from yt8m_lib.models.baseline import MeanFrame
 from yt8m_lib.models.normalization import BatchNorm
+from yt8m_lib.models.pooling import PoolingEncoder
 from yt8m_lib.models.rnn import RecurrentEncoder
-from yt8m_lib.models.video_model import PoolingEncoder
-from yt8m_lib.errors import nearest
+from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.settings import Params
 
 PREFIX = "tower/"
 AVERAGED = "/ExponentialMovingAverage"  # written by the released averaging
 CODES, CENTROIDS, HALF = "_quants", "_space", "float16"  # written by the released quantising
-SCOPES = {"netvlad": "VLAD", "lightvlad": "VLAD", "fvnet": "FV"}  # else DBOF
 # What training leaves in a checkpoint beside the model: the optimizer's moments.
 IGNORED = ("/Adam", "/Adam_1")
 
 
-class CheckpointError(ValueError):
-    """Variables that do not fit the model; the message lists every one of them."""
+class CheckpointError(UserError):
+    """A checkpoint cannot be read into a model; the message lists every variable in the way."""
 
 
 class Group(NamedTuple):
     """Released variables that together make some of ours."""
 
-    names: tuple[str, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    variables: tuple[keras.Variable, ...]
-    convert: Callable[..., list[np.ndarray]]
+    names: tuple[str, ...]  # of the released variables
+    shapes: tuple[tuple[int, ...], ...]  # of the released variables
+    variables: tuple[keras.Variable, ...]  # ours
+    convert: Callable[..., list[np.ndarray]]  # from the released values, in order, to ours
 
 
 def import_checkpoint(path: str, model: VideoModel, averaged: bool = False) -> None:
@@ -80,7 +81,7 @@ def export_imported(
         name: which of them it is.
         folder: where the SavedModel goes.
         averaged: prefer the averaged weights.
-        quantize: store large weights in 8 bits.
+        quantize: store large weights with the codec of ``quantization``; else all stay float32.
 
     Returns:
         The exported model's bytes on disk.
@@ -93,10 +94,10 @@ def export_imported(
     model = build(params.models[name], params.data.classes)
     import_checkpoint(path, model, averaged)
     weights = [variable.numpy() for variable in model.variables]
-    if quantize:
-        weights = quantization.quantize_weights(weights, params.quantization.more_than)
-    tagger = export.EnsembleGraph([export.Member(model, weights)], [1.0])
-    return export.save(tagger, folder, params, {"members": {name: 1.0}}, budget=None)
+    codec = params.quantization.codec if quantize else "float32"
+    stored = codecs.encode_weights(weights, params.quantization.more_than, codec)
+    graph = export.EnsembleGraph([export.Member(model, stored)], [1.0])
+    return export.save(graph, folder, params, {"members": {name: 1.0}}, budget=None)
 
 
 def assign(model: VideoModel, variables: Mapping[str, np.ndarray], averaged: bool = False) -> None:
@@ -104,12 +105,13 @@ def assign(model: VideoModel, variables: Mapping[str, np.ndarray], averaged: boo
 
     Args:
         model: a built model.
-        variables: every variable under the released code's name (``tower/input_bn/gamma``), as it
-            is, quantised (``_quants`` and ``_space``, or ``float16``) or averaged.
+        variables: every variable under the released code's name (``tower/input_bn/gamma``), in
+            float32, quantised (``_quants`` and ``_space``, or ``float16``) or averaged.
         averaged: prefer averaged variables where both are there.
 
     Raises:
-        CheckpointError: when variables are missing, superfluous or of another shape.
+        CheckpointError: when variables are missing, superfluous or of another shape, or when the
+            released code has no such model.
     """
     plain = _plain(variables, averaged)
     groups = list(_groups(model))
@@ -130,7 +132,10 @@ def assign(model: VideoModel, variables: Mapping[str, np.ndarray], averaged: boo
 
 
 def _plain(variables: Mapping[str, np.ndarray], averaged: bool) -> dict[str, np.ndarray]:
-    """The variables under their own names: dequantised, averaged or last ones, no moments."""
+    """The model's variables alone, decoded, under names without suffixes.
+
+    Where a variable is there twice, ``averaged`` says whether its average or its last value counts.
+    """
     decoded = {}
     for name, value in variables.items():
         if name.endswith(CODES) and (space := name.removesuffix(CODES) + CENTROIDS) in variables:
@@ -145,11 +150,22 @@ def _plain(variables: Mapping[str, np.ndarray], averaged: bool) -> dict[str, np.
 
 
 def _groups(model: VideoModel) -> Iterator[Group]:
-    """Which released variables make which of the model's; all of both."""
-    if isinstance(model.encoder, PoolingEncoder):
-        yield from _pooled(model.encoder, model.settings["architecture"])
+    """Which released variables make which of the model's; every variable of both is in one group.
+
+    Raises:
+        CheckpointError: when the released code has no such model.
+    """
+    scope = model.traits.released_scope
+    if scope:
+        yield from _pooled(model.encoder, scope)
     elif isinstance(model.encoder, RecurrentEncoder):
         yield from _recurrent(model.encoder)
+    elif not isinstance(model.encoder, MeanFrame):
+        raise CheckpointError(f"the released code has no {model.traits.title} models")
+    yield from _classified(model)
+
+
+def _classified(model: VideoModel) -> Iterator[Group]:
     classifier = model.classifier
     if hasattr(classifier, "experts"):
         yield _same("gates/weights", classifier.gates)
@@ -163,9 +179,8 @@ def _groups(model: VideoModel) -> Iterator[Group]:
         yield from _batch_norm("gating_prob_bn", model.label_gate.norm)
 
 
-def _pooled(encoder: PoolingEncoder, architecture: str) -> Iterator[Group]:
+def _pooled(encoder: PoolingEncoder, scope: str) -> Iterator[Group]:
     yield from _batch_norm("input_bn", encoder.input_norm)
-    scope = SCOPES.get(architecture, "DBOF")
     yield from _pool(f"video_{scope}", encoder.video)
     yield from _pool(f"audio_{scope}", encoder.audio)
     yield _same("hidden1_weights", encoder.hidden.kernel)
@@ -277,7 +292,7 @@ def _batch_norm(scope: str, norm: BatchNorm) -> Iterator[Group]:
 
 
 def _same(name: str, variable: Any, shape: tuple[int, ...] | None = None) -> Group:
-    """One variable for one, at most in another shape of as many elements."""
+    """One released variable that is one of ours, in its own shape unless another is given."""
     own = tuple(variable.shape)
     names, shapes = (PREFIX + name,), (shape or own,)
     return Group(names, shapes, (variable,), lambda value: [value.reshape(own)])

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 def prepare() -> None:
     """Import and initialise TensorFlow; call it before the modules that import it.
 
-    Its start-up chatter ends up nowhere, one seed gives one result (every operation is asked for
-    its deterministic form), and GPU memory is taken as it is needed.
+    Its start-up messages are dropped, one seed gives one result (every operation is asked for its
+    deterministic form), and GPU memory is taken as it is needed.
     """
     with _no_stderr():
         import tensorflow as tf
@@ -18,19 +18,19 @@ def prepare() -> None:
         for gpu in tf.config.list_physical_devices("GPU"):
             try:
                 tf.config.experimental.set_memory_growth(gpu, True)
-            except RuntimeError:  # TensorFlow is in use already, and cannot be told any more
+            except RuntimeError:  # TensorFlow is in use already, and cannot be changed any more
                 break
-        tf.zeros(()).numpy()  # the first operation has something to say, too
+        tf.zeros(()).numpy()  # the first operation prints messages, too
 
 
 @contextmanager
 def _no_stderr() -> Iterator[None]:
-    """Send file descriptor 2 to nowhere; native code writes to it past ``sys.stderr``."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    """Drop what is written to file descriptor 2; native code does so without ``sys.stderr``."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
         os.close(nowhere)

@@ -7,11 +7,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data import records
+from yt8m_lib.data import soft_targets
 from yt8m_lib.data.records import Records
+from yt8m_lib.data.shards import sidecar_paths
 from yt8m_lib.methods import inference
-from yt8m_lib.settings import Params
 from yt8m_lib.scoring.ranking import top
+from yt8m_lib.settings import Params
 
 
 def write_soft_targets(
@@ -21,22 +22,24 @@ def write_soft_targets(
     folder: str | Path,
     say: Callable[[str], None] = print,
 ) -> list[str]:
-    """Predict every training video with the teachers at equal weight, a sidecar for each shard.
+    """Predict every training video with the teachers at equal weight (sec. 3.1).
 
-    The ``distillation.top_k`` most confident classes of a video are stored as float16; a student
-    counts the others as 0. Sidecars that are there already are kept, so a killed call goes on.
+    Each training shard gets a sidecar shard of the same name. It holds, for each video, the
+    ``distillation.top_k`` most confident classes and their confidences as float16; a student counts
+    all other classes as 0. A sidecar that exists is not predicted again, so that a call that was
+    killed goes on where it stopped.
 
     Args:
         teachers: built models.
         files: the training shards.
-        params: the experiment's.
-        folder: where the sidecars go; one folder for each set of teachers.
-        say: receives progress.
+        params: the experiment's settings.
+        folder: where the sidecars go; each set of teachers needs a folder of its own.
+        say: receives lines of progress.
 
     Returns:
         The sidecars' paths, in the order of ``files``.
     """
-    sidecars = records.sidecar_paths(files, folder)
+    sidecars = sidecar_paths(files, folder)
     tf.io.gfile.makedirs(str(folder))
     forward = None
     for number, (file, sidecar) in enumerate(zip(files, sidecars, strict=True), 1):
@@ -44,7 +47,7 @@ def write_soft_targets(
             continue
         batches = Records([file], params.data).batches(params.inference_batch)
         forward = forward or inference.mean_of(teachers, params, batches.element_spec)
-        records.write_soft_targets(sidecar, *_predict_shard(forward, batches, params))
+        soft_targets.write_soft_targets(sidecar, *_predict_shard(forward, batches, params))
         if number % max(1, len(files) // 10) == 0:
             say(f"soft targets: {number} of {len(files)} shards")
     return sidecars
@@ -53,6 +56,7 @@ def write_soft_targets(
 def _predict_shard(
     forward: Callable, batches: tf.data.Dataset, params: Params
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Ids [N], most confident classes [N, k] and their confidences, float16 [N, k]."""
     top_k = params.distillation.top_k
     k = params.data.classes if top_k == "all" else min(top_k, params.data.classes)
     ids, classes, confidences = [], [], []

@@ -1,7 +1,7 @@
-"""Which models to combine, and how much each counts (sec. 8 and 9).
+"""Which models to combine, and how much each counts (published system, sec. 8 and 9).
 
-Every choice here is made on the selection half of the videos, whichever videos are given, so that a
-GAP on the report half stays an honest one.
+Every choice here is made on the selection half of the videos alone, so the GAP on the report half
+says how good the choice is for videos that it did not see.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,6 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from yt8m_lib.errors import UserError
 from yt8m_lib.scoring.metrics import POOL, gap_of_pool
 from yt8m_lib.scoring.predictions import (
     Predictions,
@@ -22,14 +23,19 @@ from yt8m_lib.scoring.predictions import (
 from yt8m_lib.scoring.ranking import blocks, top
 
 
+class EnsembleError(UserError):
+    """No ensemble can be made of these models; the message says why."""
+
+
 @dataclass(frozen=True, eq=False)
 class SearchResult:
     """What a search over ensemble weights found.
 
     Attributes:
         weights: of the members that are used, the largest first; they sum to 1.
-        gap: theirs on the selection half.
-        trials: one row a trial: trial, gap, best (so far), bytes, then each member's weight.
+        gap: the GAP of that ensemble on the selection half.
+        trials: a row for each trial, in the order of the search: ``trial``, ``gap``, ``best`` (the
+            highest GAP so far), ``bytes``, then each member's weight under its name.
     """
 
     weights: dict[str, float]
@@ -38,7 +44,7 @@ class SearchResult:
 
 
 def best_combination(candidates: Mapping[str, Predictions], size: int = 3) -> pd.DataFrame:
-    """Rank every combination of so many candidates at equal weight (sec. 8: the best three teach).
+    """Rank all combinations of ``size`` candidates at equal weight (sec. 8: the best three teach).
 
     Args:
         candidates: models' predictions of the same videos, by name.
@@ -46,14 +52,19 @@ def best_combination(candidates: Mapping[str, Predictions], size: int = 3) -> pd
 
     Returns:
         Columns ``members`` (tuple of names, in the order given) and ``gap`` on the selection half,
-        best first; of equal ones the one that names earlier candidates.
+        the highest first. Of combinations with equal GAP, the one that names earlier candidates
+        comes first.
 
     Raises:
-        ValueError: where there are fewer candidates than that, or they differ in their videos.
+        EnsembleError: when there are fewer candidates than ``size``, or no video is in the
+            selection half.
+        ValueError: when the candidates' videos differ.
     """
     names = list(candidates)
     if not 0 < size <= len(names):
-        raise ValueError(f"no combination of {size} among {len(names)} models: {', '.join(names)}")
+        raise EnsembleError(
+            f"no combination of {size} among {len(names)} models: {', '.join(names)}"
+        )
     scorer = _Scorer(list(candidates.values()))
     rows = []
     for chosen in combinations(range(len(names)), size):
@@ -72,18 +83,18 @@ def flat_weights(names: Iterable[str]) -> dict[str, float]:
 def fit_budget(
     sizes: Mapping[str, int], budget: int, order: Sequence[str] | None = None
 ) -> list[str]:
-    """Take members in order, leaving out each that no longer fits.
+    """Take members in order, passing over each one that does not fit beside those taken before.
 
     Args:
         sizes: bytes of each member.
         budget: bytes that all taken members may have together.
-        order: who comes first; the order of ``sizes`` by default.
+        order: names in the order in which they are tried; by default the order of ``sizes``.
 
     Returns:
-        Names of the members taken, in order.
+        Names of the members taken, in that order.
 
     Raises:
-        ValueError: where not a single one fits; names every size.
+        EnsembleError: when not a single one fits; the message gives every size.
     """
     taken, total = [], 0
     for name in sizes if order is None else order:
@@ -92,15 +103,22 @@ def fit_budget(
             total += sizes[name]
     if not taken:
         listed = ", ".join(f"{name} {sizes[name]:,}" for name in sizes)
-        raise ValueError(f"no member fits into {budget:,} bytes: {listed or 'none given'}")
+        raise EnsembleError(
+            f"no member fits into {budget:,} bytes: {listed or 'none given'}; allow more as "
+            "`ensembling.budget_bytes`"
+        )
     return taken
 
 
 def combine(members: Mapping[str, Predictions], weights: Mapping[str, float]) -> Predictions:
-    """Weighted average of the members that have a weight above 0.
+    """The weighted average of the members that have a weight above 0.
+
+    Args:
+        members: predictions of the same videos, by name.
+        weights: by name; a member without one does not count.
 
     Raises:
-        ValueError: where a weight names no member, or no member has one.
+        ValueError: when a weight belongs to no member, or no weight is above 0.
     """
     used = {name: weight for name, weight in weights.items() if weight}
     unknown = [name for name in used if name not in members]
@@ -118,18 +136,20 @@ def random_search(
 ) -> SearchResult:
     """Look for the weights of the best ensemble that fits into a budget (sec. 9: 500 trials).
 
-    Trial 0 is the flat average. The others draw fresh weights, or vary the best so far, in turn. A
-    trial whose members are too large together drops those of lowest weight that do not fit.
+    Trial 0 is the flat average. The others draw fresh weights and vary the best weights so far, in
+    turn. Where a trial's members are too large together, those of lowest weight that do not fit
+    beside the others are left out.
 
     Args:
         members: predictions of the same videos, by name.
         sizes: bytes of each member.
         budget: bytes of a whole ensemble.
         trials: how many weightings to try.
-        seed: of the draws.
+        seed: decides the random draws.
 
     Raises:
-        ValueError: where no member fits, a size is missing, or the videos differ.
+        EnsembleError: when no member fits, or no video is in the selection half.
+        ValueError: when a size is missing, or the videos differ.
     """
     missing = [name for name in members if name not in sizes]
     if missing or trials < 1:
@@ -141,26 +161,31 @@ def random_search(
     tried, gaps = [], []
     for trial in range(trials):
         best = tried[int(np.argmax(gaps))] if gaps else None
-        tried.append(_within(_draw(rng, trial, best, len(names)), names, sizes, budget))
+        weights = _draw_weights(rng, trial, best, len(names))
+        tried.append(_fitted_to_budget(weights, names, sizes, budget))
         gaps.append(scorer.gap(tried[-1]))
     return _result(names, sizes, np.stack(tried), np.array(gaps))
 
 
 class _Scorer:
-    """GAP of any weighting of M models on the selection half, at the price of one product a video.
+    """The GAP on the selection half of M models at any weights, for one small product a video.
 
-    A video's candidates are the classes among any model's 20 best. A class that is in none of these
-    could still enter the average's 20 best, in their last places; ``combine`` counts it.
+    Only the classes among some model's 20 best are looked at in a video. A class that is in no
+    model's 20 best could still enter the last places of the average's 20 best; here it does not
+    count, in ``combine`` it does.
     """
 
     def __init__(self, models: Sequence[Predictions]):
         check_same_videos(models)
         chosen = selection_half(models[0].ids)
         if not chosen.any():
-            raise ValueError(f"none of {len(chosen)} videos is in the selection half")
+            raise EnsembleError(
+                f"none of the {len(chosen)} validation videos is in the selection half: more are "
+                "needed"
+            )
         models = [model.select(chosen) for model in models]
         self.positives = len(models[0].label_classes)
-        self.blocks = []  # of confidences [n, C, M] and whether the class is a label [n, C]
+        self.blocks = []  # pairs of confidences [n, C, M] and whether the class is a label [n, C]
         for rows in blocks(len(models[0])):
             classes, values = align(models, rows, POOL)
             found = models[0].select(rows).labelled(classes)
@@ -168,7 +193,7 @@ class _Scorer:
             self.blocks.append((values, found))
 
     def gap(self, weights: np.ndarray) -> float:
-        """GAP of the weighted sum, weights [M]."""
+        """GAP of the models' sum at some weights [M]."""
         confidences, hits = [], []
         for values, found in self.blocks:
             best, highest = top(values @ weights.astype(np.float32), POOL)
@@ -177,8 +202,17 @@ class _Scorer:
         return gap_of_pool(np.concatenate(confidences), np.concatenate(hits), self.positives)
 
 
-def _draw(rng: np.random.Generator, trial: int, best: np.ndarray | None, count: int) -> np.ndarray:
-    """Raw weights [M] of a trial, at least one above 0."""
+def _draw_weights(
+    rng: np.random.Generator, trial: int, best: np.ndarray | None, count: int
+) -> np.ndarray:
+    """Draw weights [M] for a trial, at least one above 0; their sum is any number.
+
+    Args:
+        rng: where the draws come from.
+        trial: its number; odd ones draw fresh weights, even ones vary the best.
+        best: the weights [M] with the highest GAP so far; None before the first trial.
+        count: the number of members, M.
+    """
     if best is None:
         return np.ones(count)
     if trial % 2:  # uniform over all mixtures of a random share of the members
@@ -188,13 +222,13 @@ def _draw(rng: np.random.Generator, trial: int, best: np.ndarray | None, count: 
     return best * rng.lognormal(0, 0.3, count) + invited
 
 
-def _within(
+def _fitted_to_budget(
     weights: np.ndarray, names: Sequence[str], sizes: Mapping[str, int], budget: int
 ) -> np.ndarray:
-    """Weights [M] summing to 1, the lowest ones that do not fit the budget dropped."""
+    """The weights [M] with 0 for members that do not fit beside heavier ones; they sum to 1."""
     order = [names[i] for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
-    kept = fit_budget(sizes, budget, order)
-    weights = np.where(np.isin(names, kept), weights, 0)
+    fitting = fit_budget(sizes, budget, order)
+    weights = np.where(np.isin(names, fitting), weights, 0)
     return weights / weights.sum()
 
 

@@ -14,10 +14,11 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.data.records import Records
-from yt8m_lib.data.shards import write_beside
+from yt8m_lib.data.shards import DataError
+from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
-from yt8m_lib.models import frames as sampling
-from yt8m_lib.settings import POOLED, Model, Training
+from yt8m_lib.models.frames import sample_frames
+from yt8m_lib.settings import Model, Training
 
 EPSILON = 1e-5  # added inside each logarithm of the loss
 REPORT_SECONDS = 20.0  # between two progress lines within an epoch
@@ -45,7 +46,7 @@ def mixed_cross_entropy(
 ) -> tf.Tensor:
     """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
 
-    The cross entropy is linear in its targets, so the mixture is taken there, once.
+    The cross entropy is linear in its targets, so it is computed once, of the mixed targets.
     """
     mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
     return cross_entropy(mixed, predictions)
@@ -57,7 +58,13 @@ def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
 
 
 def rate_schedule(model: Model, decay_videos: int, divisor: float = 1.0) -> Any:
-    """The staircase of sec. 5: ``rate * rate_decay`` every ``decay_videos`` videos."""
+    """The staircase of sec. 5: every ``decay_videos`` videos the rate is multiplied anew.
+
+    Args:
+        model: its rate, the factor ``rate_decay`` and its batch.
+        decay_videos: videos from one step of the staircase to the next.
+        divisor: by which the first rate is divided.
+    """
     steps = decay_videos / model.batch
     return keras.optimizers.schedules.ExponentialDecay(
         model.rate / divisor, steps, model.rate_decay, staircase=True
@@ -106,8 +113,8 @@ class Trainer:
         rate_divisor: by which the rate is divided (5 in averaging).
         checkpoints: folder for resuming a killed training; None keeps nothing.
         say: receives a line of progress now and then.
-        on_epoch: receives each epoch's figures when it ends; a resumed training gives those of
-            the epochs before it again.
+        on_epoch: receives each epoch's row of ``fit`` when it ends; a resumed training gives the
+            rows of the epochs before it again.
     """
 
     def __init__(
@@ -137,11 +144,18 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def fit(self, records: Records, epochs: int) -> History:
-        """Train for so many epochs in all, going on from a checkpoint where there is one.
+        """Train until ``epochs`` are done, going on from a checkpoint where there is one.
+
+        Args:
+            records: the training videos.
+            epochs: passes over them, those done before a checkpoint included.
 
         Returns:
             For each epoch: its number from 1, mean ``loss`` (labels and soft targets, without the
             L2 penalty), learning ``rate`` at its end and ``videos_per_second``.
+
+        Raises:
+            DataError: when the records hold no video.
         """
         self._resume()
         while int(self.epoch) < epochs:
@@ -162,7 +176,7 @@ class Trainer:
             if now - self.saved_at > 60 * self.settings.checkpoint_minutes:
                 self._save()
         if not int(self.epoch_step):
-            raise ValueError("the training data holds no video")
+            raise DataError("the training data holds no video: check the shards and `data.exclude`")
         self._end_epoch(time.monotonic() - started, int(self.epoch_step) - first)
 
     def _step_function(self, element_spec: dict) -> Callable:
@@ -173,8 +187,8 @@ class Trainer:
         return self._step
 
     def _train_step(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> None:
-        if self.spec.architecture in POOLED:
-            frames, num_frames = sampling.sample_frames(
+        if self.spec.traits.pools_frames:
+            frames, num_frames = sample_frames(
                 batch["frames"], batch["num_frames"], self.settings.frames, seed
             )
             batch = batch | {"frames": frames, "num_frames": num_frames}
@@ -220,7 +234,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.checkpoints:
             return
-        write_beside(self._history_file, json.dumps(self.history))
+        write_text(self._history_file, json.dumps(self.history))
         self.checkpoints.save(checkpoint_number=self.optimizer.iterations)
         self.saved_at = time.monotonic()
 
@@ -230,7 +244,7 @@ class Trainer:
         self.checkpoints.checkpoint.restore(
             self.checkpoints.latest_checkpoint
         ).assert_existing_objects_matched()
-        # The history may be one save ahead of the checkpoint: keep what the checkpoint knows.
+        # The history is saved first, so it may be ahead: keep the epochs that the checkpoint ended.
         self.history = json.loads(self._history_file.read_text())[: int(self.epoch)]
         for row in self.history:
             self.on_epoch(row)

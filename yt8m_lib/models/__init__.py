@@ -1,67 +1,65 @@
 """The architectures of the paper: ``build`` makes one, ``save`` and ``load`` keep it.
 
-Each box of the paper's figures is a class, each family a file. Boxes take float frames and which of
-them are valid; the ``VideoModel`` around them takes the data set's bytes.
+Each box of the paper's figures is a class, each family a file. Boxes take float frames and a mask
+of the valid ones; the ``VideoModel`` around them takes the data set's bytes. TensorFlow is imported
+when the first model is built or loaded.
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
+from yt8m_lib.files import written_whole
+from yt8m_lib.settings import FEATURES, Model
 
-from yt8m_lib import params
-from yt8m_lib.models import frames
-from yt8m_lib.models.video_model import VideoModel, settings_of
-
-__all__ = ["VideoModel", "build", "frames", "load", "save", "variable_shapes"]
+if TYPE_CHECKING:
+    from yt8m_lib.models.video_model import VideoModel
 
 
-def build(model: params.Model, classes: int, batch_norm_decay: float = 0.999) -> VideoModel:
+def build(model: Model, classes: int, batch_norm_decay: float = 0.999) -> "VideoModel":
     """Make an architecture with freshly drawn weights.
 
-    ``keras.utils.set_random_seed`` before it decides which.
+    ``keras.utils.set_random_seed``, called before, decides which weights are drawn.
 
     Args:
         model: its settings.
         classes: labels to predict, V.
         batch_norm_decay: of every batch norm's moving statistics.
     """
-    tagger = VideoModel(settings_of(model), classes, batch_norm_decay)
-    tagger.build({"frames": (None, None, params.FEATURES), "num_frames": (None,)})
-    return tagger
+    from yt8m_lib.models.video_model import VideoModel, settings_of
+
+    built = VideoModel(settings_of(model), classes, batch_norm_decay)
+    built.build({"frames": (None, None, FEATURES), "num_frames": (None,)})
+    return built
 
 
-def save(model: keras.Model, path: str | Path) -> None:
-    """Write a ``.keras`` archive without optimizer state; a reader never sees half of one."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        model.save(unfinished)
-        with open(unfinished, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+def save(model: "VideoModel", path: str | Path) -> None:
+    """Write a ``.keras`` archive whole, without the optimizer's state."""
+    with written_whole(path) as beside:
+        model.save(beside)
 
 
-def load(path: str | Path) -> VideoModel:
+def load(path: str | Path) -> "VideoModel":
     """Read what ``save`` wrote."""
-    return keras.models.load_model(path, compile=False)
+    import keras
+
+    from yt8m_lib.models.video_model import VideoModel
+
+    return keras.models.load_model(path, custom_objects={"VideoModel": VideoModel}, compile=False)
 
 
-def variable_shapes(model: params.Model, classes: int) -> list[tuple[str, tuple[int, ...]]]:
+def variable_shapes(model: Model, classes: int) -> list[tuple[str, tuple[int, ...]]]:
     """Path and shape of every variable of an architecture, without making any.
 
     They are in the order of ``build(model, classes).variables``. A full-size model takes no memory
     here: inside a stateless scope Keras notes variables instead of drawing them.
     """
+    import keras
 
     def describe() -> list[tuple[str, tuple[int, ...]]]:
         with keras.StatelessScope(initialize_variables=False):
-            tagger = build(model, classes)
-        return [(variable.path, tuple(variable.shape)) for variable in tagger.variables]
+            noted = build(model, classes)
+        return [(variable.path, tuple(variable.shape)) for variable in noted.variables]
 
     # Keras keeps noted variables, per thread, to draw them at the next chance: leave them behind.
     with ThreadPoolExecutor(max_workers=1) as thread:

@@ -27,6 +27,9 @@ def normalise_clusters(vectors: tf.Tensor) -> tf.Tensor:
 
     Args:
         vectors: float32 [B, K, D].
+
+    Returns:
+        float32 [B, K, D].
     """
     squares = tf.reduce_sum(tf.square(vectors), axis=2, keepdims=True)  # [B, K, 1]
     factors = tf.math.rsqrt(tf.maximum(squares, TINY))
@@ -45,10 +48,9 @@ class SoftAssignment(keras.layers.Layer):
     def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
         super().__init__(**kwargs)
         self.clusters = clusters
-        self.decay = decay
         self.norm = BatchNorm(decay, name="norm")
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make W [D, K] and its batch norm."""
         features = input_shape[-1]
         self.kernel = self.add_weight(
@@ -59,13 +61,13 @@ class SoftAssignment(keras.layers.Layer):
     def call(
         self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
     ) -> tf.Tensor:
-        """Assign.
+        """Assign every frame to the clusters, to each with a share.
 
         Args:
-            frames: float32 [B, T, D].
+            frames: float32 [B, T, D], before the input batch norm.
             valid: bool [B, T], False for padding.
             affine: the input batch norm of these D features.
-            training: whether batch norms use the batch's statistics.
+            training: whether batch norms use, and move towards, the batch's statistics.
 
         Returns:
             float32 [B, T, K]: each valid frame's row sums to 1, each padding frame's is 0.
@@ -78,7 +80,3 @@ class SoftAssignment(keras.layers.Layer):
         shares *= tf.cast(tf.reshape(valid, [-1, 1]), tf.float32)  # [B, T] -> [B * T, 1]
         shape = tf.shape(frames)
         return tf.reshape(shares, [shape[0], shape[1], self.clusters])  # [B * T, K] -> [B, T, K]
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}

@@ -27,7 +27,7 @@ class MixtureOfExperts(keras.layers.Layer):
         super().__init__(**kwargs)
         self.classes = classes
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the gates' kernel [H, V (M + 1)], the experts' kernel [H, V M] and bias."""
         width, penalty = input_shape[-1], half_squared_norm(MOE_PENALTY)
         self.gates = self.add_weight(
@@ -49,10 +49,6 @@ class MixtureOfExperts(keras.layers.Layer):
         shares = tf.nn.softmax(gates)[:, :, :MIXTURES]
         return tf.reduce_sum(shares * tf.sigmoid(experts), axis=2)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"classes": self.classes}
-
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class Logistic(keras.layers.Layer):
@@ -62,7 +58,7 @@ class Logistic(keras.layers.Layer):
         super().__init__(**kwargs)
         self.classes = classes
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make W [H, V] and b [V]."""
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.classes),
@@ -75,6 +71,8 @@ class Logistic(keras.layers.Layer):
         """Classify float32 [B, H]; returns probabilities [B, V]."""
         return tf.sigmoid(tf.matmul(inputs, self.kernel) + self.bias)
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"classes": self.classes}
+
+CLASSIFIERS = {
+    "mixture_of_experts": MixtureOfExperts,
+    "logistic": Logistic,
+}  # as families name them

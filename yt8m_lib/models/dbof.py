@@ -1,28 +1,38 @@
 """Deep bag of frames: gated and soft pooling (sec. 3)."""
 
+from functools import partial
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from yt8m_lib.models.assignment import SoftAssignment, gaussian, l2_normalise
+from yt8m_lib.models.assignment import gaussian, l2_normalise
 from yt8m_lib.models.normalization import Affine, BatchNorm
+from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.settings import Model
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
+    """Make the encoder; the gated variant gates the video stream alone."""
+    if model.architecture == "gated_dbof":
+        return make_pooling_encoder(model, batch_norm_decay, video=GatedDBoF, audio=SoftDBoF)
+    pooling = partial(SoftDBoF, max_pool=model.options["max_pool"])
+    return make_pooling_encoder(model, batch_norm_decay, video=pooling, audio=pooling)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
-class SoftDBoF(keras.layers.Layer):
-    """``p = sum_t a``, L2-normalised; with ``max_pool`` followed by ``max_t a``, L2-normalised."""
+class SoftDBoF(Pooling):
+    """``p = sum_t a``, L2-normalised; with ``max_pool`` followed by ``max_t a``, L2-normalised.
+
+    Args:
+        clusters: K.
+        decay: of the batch norm's moving statistics.
+        max_pool: whether the clusters' largest shares follow their sums.
+    """
 
     def __init__(self, clusters: int, decay: float = 0.999, max_pool: bool = False, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.clusters = clusters
-        self.decay = decay
+        super().__init__(clusters, decay, **kwargs)
         self.max_pool = max_pool
-        self.assignment = SoftAssignment(clusters, decay, name="assignment")
-
-    def build(self, input_shape: tuple) -> None:
-        """Make the soft assignment's variables."""
-        self.assignment.build(input_shape)
 
     @property
     def width(self) -> int:
@@ -32,34 +42,16 @@ class SoftDBoF(keras.layers.Layer):
     def call(
         self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
     ) -> tf.Tensor:
-        """Pool.
-
-        Args:
-            frames: float32 [B, T, D].
-            valid: bool [B, T], False for padding.
-            affine: the input batch norm of these D features.
-            training: whether batch norms use the batch's statistics.
-
-        Returns:
-            float32 [B, width].
-        """
+        """Pool float32 [B, T, D] to [B, K] or [B, 2 K], each K of them of length 1."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         pooled = l2_normalise(tf.reduce_sum(shares, axis=1))
         if self.max_pool:
             pooled = tf.concat([pooled, l2_normalise(tf.reduce_max(shares, axis=1))], axis=1)
         return pooled
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {
-            "clusters": self.clusters,
-            "decay": self.decay,
-            "max_pool": self.max_pool,
-        }
-
 
 @keras.saving.register_keras_serializable(package="yt8m")
-class GatedDBoF(keras.layers.Layer):
+class GatedDBoF(Pooling):
     """Clusters gated by which of them were strongest in any frame.
 
     ``m = L2(max_t a)``, ``g = sigmoid(BN((m R) U))``, output ``L2(g * sum_t a)``; R [K, D] and
@@ -67,21 +59,21 @@ class GatedDBoF(keras.layers.Layer):
     """
 
     def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.clusters = clusters
-        self.decay = decay
-        self.assignment = SoftAssignment(clusters, decay, name="assignment")
+        super().__init__(clusters, decay, **kwargs)
         self.gate_norm = BatchNorm(decay, name="gate_norm")
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the soft assignment's variables, R [K, D], U [D, K] and the gate's batch norm."""
-        features = input_shape[-1]
-        self.assignment.build(input_shape)
+        super().build(input_shape)
         self.reduction = self.add_weight(
-            shape=(self.clusters, features), initializer=gaussian(features), name="reduction"
+            shape=(self.clusters, self.features),
+            initializer=gaussian(self.features),
+            name="reduction",
         )
         self.expansion = self.add_weight(
-            shape=(features, self.clusters), initializer=gaussian(features), name="expansion"
+            shape=(self.features, self.clusters),
+            initializer=gaussian(self.features),
+            name="expansion",
         )
         self.gate_norm.build((None, self.clusters))
 
@@ -93,23 +85,9 @@ class GatedDBoF(keras.layers.Layer):
     def call(
         self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
     ) -> tf.Tensor:
-        """Pool.
-
-        Args:
-            frames: float32 [B, T, D].
-            valid: bool [B, T], False for padding.
-            affine: the input batch norm of these D features.
-            training: whether batch norms use the batch's statistics.
-
-        Returns:
-            float32 [B, K] of length 1.
-        """
+        """Pool float32 [B, T, D] to [B, K] of length 1."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         strongest = l2_normalise(tf.reduce_max(shares, axis=1))
         logits = tf.matmul(tf.matmul(strongest, self.reduction), self.expansion)
         gates = tf.sigmoid(self.gate_norm(logits, training=training))
         return l2_normalise(gates * tf.reduce_sum(shares, axis=1))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}

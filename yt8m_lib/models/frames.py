@@ -20,7 +20,7 @@ def dequantise(frames: tf.Tensor) -> tf.Tensor:
 
 
 def normalise(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Dequantise, L2-normalise each frame over rgb and audio jointly, blank the padding.
+    """Dequantise, L2-normalise each frame over rgb and audio jointly, set padding to 0.
 
     Args:
         frames: uint8 [B, T, 1152]; what lies beyond a video's last frame does not matter.
@@ -31,10 +31,10 @@ def normalise(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.T
         in padding frames; and which frames are valid, bool [B, T].
     """
     valid = tf.sequence_mask(num_frames, tf.shape(frames)[1])
-    # Parted as bytes: the streams go separate ways, and floats are four times as much to copy.
+    # Split while they are bytes: as floats they would be four times as much to copy.
     video, audio = dequantise(frames[:, :, :RGB]), dequantise(frames[:, :, RGB:])
     squared_norm = sum(tf.reduce_sum(tf.square(s), axis=2, keepdims=True) for s in (video, audio))
-    # One factor a frame does both jobs: it scales to length 1, or blanks.
+    # One factor a frame does both jobs: it scales to length 1, or to 0.
     factor = tf.math.rsqrt(squared_norm) * tf.cast(valid, tf.float32)[..., tf.newaxis]  # [B, T, 1]
     return video * factor, audio * factor, valid
 
@@ -51,7 +51,7 @@ def sample_frames(
         seed: int [2]; the same seed draws the same frames.
 
     Returns:
-        uint8 [B, count, F] and num_frames, int32 [B], all of them ``count``.
+        uint8 [B, count, F] and num_frames, int32 [B], each ``count``.
     """
     drawn = _draw(num_frames, count, seed)  # [B, count]
     return tf.gather(frames, drawn, batch_dims=1), tf.fill([tf.shape(frames)[0]], count)
@@ -60,7 +60,7 @@ def sample_frames(
 def fill_frames(
     frames: tf.Tensor, num_frames: tf.Tensor, count: int, seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Keep the valid frames in order and fill up with random ones: "sample all" (sec. 2).
+    """Keep the valid frames in order and fill up with random ones of them: "sample all" (sec. 2).
 
     Args:
         frames: uint8 [B, T, F].
@@ -69,7 +69,7 @@ def fill_frames(
         seed: int [2]; the same seed fills with the same frames.
 
     Returns:
-        uint8 [B, count, F] and num_frames, int32 [B], all of them ``count``.
+        uint8 [B, count, F] and num_frames, int32 [B], each ``count``.
     """
     slots = tf.range(count)[tf.newaxis, :]  # [1, count]
     valid = slots < tf.cast(num_frames, tf.int32)[:, tf.newaxis]

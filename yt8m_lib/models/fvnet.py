@@ -5,12 +5,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.models.assignment import SoftAssignment, gaussian, l2_normalise, normalise_clusters
+from yt8m_lib.models.assignment import gaussian, l2_normalise, normalise_clusters
 from yt8m_lib.models.normalization import Affine
+from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.settings import Model
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
+    """Make the encoder: both streams are pooled alike."""
+    return make_pooling_encoder(model, batch_norm_decay, video=FisherVector, audio=FisherVector)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
-class FisherVector(keras.layers.Layer):
+class FisherVector(Pooling):
     """First and second order statistics of the frames around each cluster.
 
     With ``s = covar^2 + 1e-6`` and sums over frames::
@@ -22,16 +29,9 @@ class FisherVector(keras.layers.Layer):
     L2-normalised over d and then whole, f2 whole.
     """
 
-    def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.clusters = clusters
-        self.decay = decay
-        self.assignment = SoftAssignment(clusters, decay, name="assignment")
-
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the soft assignment's variables, the centres c and covar, each [D, K]."""
-        self.features = input_shape[-1]
-        self.assignment.build(input_shape)
+        super().build(input_shape)
         shape = (self.features, self.clusters)
         self.centres = self.add_weight(
             shape=shape, initializer=gaussian(self.features), name="centres"
@@ -47,17 +47,7 @@ class FisherVector(keras.layers.Layer):
     def call(
         self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
     ) -> tf.Tensor:
-        """Pool.
-
-        Args:
-            frames: float32 [B, T, D].
-            valid: bool [B, T], False for padding.
-            affine: the input batch norm of these D features.
-            training: whether batch norms use the batch's statistics.
-
-        Returns:
-            float32 [B, 2 D K]: f1 then f2, each of length 1 and row-major.
-        """
+        """Pool float32 [B, T, D] to [B, 2 D K]: f1 then f2, each of length 1 and row-major."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
         sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
@@ -77,7 +67,3 @@ class FisherVector(keras.layers.Layer):
     def _flatten(self, statistics: tf.Tensor) -> tf.Tensor:
         """[B, K, D] -> [B, D * K]."""
         return tf.reshape(tf.transpose(statistics, [0, 2, 1]), [-1, self.features * self.clusters])
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}

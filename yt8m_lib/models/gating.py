@@ -1,4 +1,4 @@
-"""The hidden layer and the two gates around the classifier (sec. 3)."""
+"""The hidden layer, and the gates after it and after the classifier (sec. 3)."""
 
 from typing import Any
 
@@ -14,6 +14,12 @@ class Hidden(keras.layers.Layer):
     """``h = z W1 + b``, or ``relu6(BN(z W1))`` with ``relu``.
 
     W1 ~ Normal(0, 1/sqrt(K)) with K the clusters of the video stream, b ~ Normal(0, 0.01).
+
+    Args:
+        units: H.
+        clusters: K.
+        relu: whether a batch norm and a ReLU take the place of the bias.
+        decay: of the batch norm's moving statistics.
     """
 
     def __init__(
@@ -23,11 +29,10 @@ class Hidden(keras.layers.Layer):
         self.units = units
         self.clusters = clusters
         self.relu = relu
-        self.decay = decay
         if relu:
             self.norm = BatchNorm(decay, name="norm")
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make W1 [Z, H] and b [H], or W1 and the batch norm."""
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.units), initializer=gaussian(self.clusters), name="kernel"
@@ -48,15 +53,6 @@ class Hidden(keras.layers.Layer):
             return tf.nn.relu6(self.norm(hidden, training=training))
         return hidden + self.bias
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {
-            "units": self.units,
-            "clusters": self.clusters,
-            "relu": self.relu,
-            "decay": self.decay,
-        }
-
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class Gating(keras.layers.Layer):
@@ -67,10 +63,9 @@ class Gating(keras.layers.Layer):
 
     def __init__(self, decay: float = 0.999, **kwargs: Any):
         super().__init__(**kwargs)
-        self.decay = decay
         self.norm = BatchNorm(decay, name="norm")
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make G [N, N] and its batch norm."""
         width = input_shape[-1]
         self.kernel = self.add_weight(
@@ -79,9 +74,5 @@ class Gating(keras.layers.Layer):
         self.norm.build((None, width))
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Gate float32 [B, N]."""
+        """Gate float32 [B, N]; the shape stays."""
         return inputs * tf.sigmoid(self.norm(tf.matmul(inputs, self.kernel), training=training))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"decay": self.decay}

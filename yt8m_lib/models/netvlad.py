@@ -5,27 +5,24 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.models.assignment import SoftAssignment, gaussian, normalise_clusters
+from yt8m_lib.models.assignment import gaussian, normalise_clusters
 from yt8m_lib.models.normalization import Affine
+from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.settings import Model
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
+    """Make the encoder: both streams are pooled alike."""
+    pooling = NetVLAD if model.architecture == "netvlad" else LightVLAD
+    return make_pooling_encoder(model, batch_norm_decay, video=pooling, audio=pooling)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
-class LightVLAD(keras.layers.Layer):
+class LightVLAD(Pooling):
     """``v[d,k] = sum_t a[t,k] x[t,d]``: NetVLAD without cluster centres.
 
     Each cluster's column is L2-normalised over d, then the flattened vector as a whole.
     """
-
-    def __init__(self, clusters: int, decay: float = 0.999, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.clusters = clusters
-        self.decay = decay
-        self.assignment = SoftAssignment(clusters, decay, name="assignment")
-
-    def build(self, input_shape: tuple) -> None:
-        """Make the soft assignment's variables."""
-        self.features = input_shape[-1]
-        self.assignment.build(input_shape)
 
     @property
     def width(self) -> int:
@@ -35,17 +32,7 @@ class LightVLAD(keras.layers.Layer):
     def call(
         self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
     ) -> tf.Tensor:
-        """Pool.
-
-        Args:
-            frames: float32 [B, T, D].
-            valid: bool [B, T], False for padding.
-            affine: the input batch norm of these D features.
-            training: whether batch norms use the batch's statistics.
-
-        Returns:
-            float32 [B, D K] of length 1, row-major: feature * K + cluster.
-        """
+        """Pool float32 [B, T, D] to [B, D K] of length 1, row-major: feature * K + cluster."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         # x = frame * scale + shift, summed: scale and shift leave the sum over frames. Clusters
         # come before features here, as what all clusters share then lies in the last axis.
@@ -59,16 +46,12 @@ class LightVLAD(keras.layers.Layer):
         """What each unit of assigned mass adds to ``scale * sum of frames``: [D] or [K, D]."""
         return affine.shift
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"clusters": self.clusters, "decay": self.decay}
-
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class NetVLAD(LightVLAD):
     """``v[d,k] = sum_t a[t,k] x[t,d] - (sum_t a[t,k]) c[d,k]``, c [D, K] ~ Normal(0, 1/sqrt(D))."""
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the soft assignment's variables and the centres c [D, K]."""
         super().build(input_shape)
         self.centres = self.add_weight(

@@ -9,7 +9,7 @@ EPSILON = 1e-3
 
 
 class Affine(NamedTuple):
-    """A batch norm of known statistics: ``x * scale + shift``, both float32 [C]."""
+    """A batch norm whose statistics are known: ``x * scale + shift``, both float32 [C]."""
 
     scale: tf.Tensor
     shift: tf.Tensor
@@ -28,7 +28,7 @@ class BatchNorm(keras.layers.Layer):
         super().__init__(**kwargs)
         self.decay = decay
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make gamma, beta and the moving statistics, each [C]."""
         channels = (input_shape[-1],)
         self.gamma = self.add_weight(shape=channels, initializer="ones", name="gamma")
@@ -41,9 +41,9 @@ class BatchNorm(keras.layers.Layer):
         )
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Normalise float32 [..., C]."""
+        """Normalise float32 [..., C]; the shape stays."""
         if not training:
-            affine = self._affine(self.moving_mean, self.moving_variance)
+            affine = self._affine_of(self.moving_mean, self.moving_variance)
             return inputs * affine.scale + affine.shift
         rows = tf.reshape(inputs, [-1, 1, 1, inputs.shape[-1]])  # [..., C] -> [N, 1, 1, C]
         outputs, mean, unbiased_variance, *_ = tf.raw_ops.FusedBatchNormV3(
@@ -55,13 +55,14 @@ class BatchNorm(keras.layers.Layer):
             epsilon=EPSILON,
             is_training=True,
         )
-        self._move(mean, unbiased_variance)
+        self._move_towards(mean, unbiased_variance)
         return tf.reshape(outputs, tf.shape(inputs))
 
     def affine(self, *streams: tf.Tensor, training: bool = False) -> list[Affine]:
-        """The same, not applied: for layers that fold it into a product of their own.
+        """Find the scale and shift of each stream, and leave applying them to the caller.
 
-        Frames are the largest tensor of a model by far, and need no gradient themselves; a
+        A layer that multiplies the frames by a matrix of its own can take scale and shift into that
+        product. Frames are the largest tensor of a model by far and need no gradient themselves; a
         normalised copy of them would be one more, and several in the backward pass.
 
         Args:
@@ -70,8 +71,8 @@ class BatchNorm(keras.layers.Layer):
             training: whether to use, and move towards, the statistics of ``streams``.
 
         Returns:
-            For each stream the factors with which ``stream * scale + shift`` is its part of
-            ``self(concatenated streams, training)``.
+            One ``Affine`` a stream. ``stream * scale + shift`` is that stream's channels of this
+            batch norm applied to all streams concatenated.
         """
         mean, variance = self.moving_mean, self.moving_variance
         if training:
@@ -79,19 +80,15 @@ class BatchNorm(keras.layers.Layer):
             squares = tf.concat([tf.reduce_mean(tf.square(s), axis=[0, 1]) for s in streams], 0)
             variance = tf.maximum(squares - tf.square(mean), 0.0)
             count = tf.cast(tf.reduce_prod(tf.shape(streams[0])[:2]), tf.float32)
-            self._move(mean, variance * (count / tf.maximum(count - 1.0, 1.0)))
+            self._move_towards(mean, variance * (count / tf.maximum(count - 1.0, 1.0)))
         widths = [stream.shape[-1] for stream in streams]
-        factors = (tf.split(part, widths) for part in self._affine(mean, variance))
+        factors = (tf.split(part, widths) for part in self._affine_of(mean, variance))
         return [Affine(scale, shift) for scale, shift in zip(*factors, strict=True)]
 
-    def _affine(self, mean: tf.Tensor, variance: tf.Tensor) -> Affine:
+    def _affine_of(self, mean: tf.Tensor, variance: tf.Tensor) -> Affine:
         scale = self.gamma * tf.math.rsqrt(variance + EPSILON)
         return Affine(scale, self.beta - mean * scale)
 
-    def _move(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
+    def _move_towards(self, mean: tf.Tensor, variance: tf.Tensor) -> None:
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving - (moving - value) * (1.0 - self.decay))
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {"decay": self.decay}

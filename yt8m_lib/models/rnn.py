@@ -6,14 +6,27 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.settings import Model
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> "RecurrentEncoder":
+    """Make the encoder; it has no batch norm."""
+    reset_after = model.options["reset_after"]
+    return RecurrentEncoder(model.architecture, model.hidden, reset_after, name="encoder")
+
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class RecurrentEncoder(keras.layers.Layer):
     """A bidirectional layer of C/2 cells each way, then a one-way layer of C cells.
 
-    An LSTM answers with its final *cell state* c, a GRU with its final output h. The backward
-    layer runs over the valid frames only. The GRU applies its reset gate before the recurrent
-    product; ``reset_after`` is the faster, unpublished variant that cuDNN has.
+    An LSTM's answer is its final *cell state* c, a GRU's its final output h. The backward layer
+    runs over the valid frames only.
+
+    Args:
+        cell: "lstm" or "gru".
+        cells: C.
+        reset_after: whether a GRU applies its reset gate after the recurrent product, which is the
+            faster variant that cuDNN has. The published GRU applies it before.
     """
 
     def __init__(self, cell: str, cells: int, reset_after: bool = False, **kwargs: Any):
@@ -22,7 +35,7 @@ class RecurrentEncoder(keras.layers.Layer):
         self.cells = cells
         self.reset_after = reset_after
 
-    def build(self, input_shape: tuple) -> None:
+    def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the three layers' kernels and biases."""
         features, half = input_shape[-1], self.cells // 2
         self.forward = self._layer("forward", features, half, return_sequences=True)
@@ -31,13 +44,13 @@ class RecurrentEncoder(keras.layers.Layer):
 
     @property
     def width(self) -> int:
-        """Length of the answer: C."""
+        """Length of a video's vector: C."""
         return self.cells
 
     def call(
         self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
     ) -> tf.Tensor:
-        """Read frames in order.
+        """Read the frames of each video in order.
 
         Args:
             video: float32 [B, T, 1024].
@@ -49,10 +62,12 @@ class RecurrentEncoder(keras.layers.Layer):
             float32 [B, C].
         """
         frames = tf.concat([video, audio], axis=2)
-        # Turned within its own length, a video ends in padding as before: the mask stays.
+        # Reversed within its own length, a video still ends in padding, so the mask still fits.
         lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
-        turned = tf.reverse_sequence(frames, lengths, seq_axis=1)
-        backward = tf.reverse_sequence(self.backward(turned, mask=valid), lengths, seq_axis=1)
+        reversed_frames = tf.reverse_sequence(frames, lengths, seq_axis=1)
+        backward = tf.reverse_sequence(
+            self.backward(reversed_frames, mask=valid), lengths, seq_axis=1
+        )
         both = tf.concat([self.forward(frames, mask=valid), backward], axis=2)  # [B, T, C]
         _, *state = self.top(both, mask=valid)
         return state[-1]  # c of an LSTM's [h, c], h of a GRU's [h]
@@ -73,26 +88,18 @@ class RecurrentEncoder(keras.layers.Layer):
             name=name,
             **options,
         )
-        # Keras gives each cell a random state for its dropout, of which there is none here.
+        # Keras gives each cell a random state for dropout, which these do not have.
         layer.cell._seed_generators.clear()
         layer.build((None, None, inputs))
         return layer
 
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that make this layer again."""
-        return super().get_config() | {
-            "cell": self.cell,
-            "cells": self.cells,
-            "reset_after": self.reset_after,
-        }
-
 
 def _fused_glorot(inputs: int, cells: int, blocks: tuple[int, ...]) -> Callable:
-    """Glorot uniform of the published *fused* kernels, for Keras' split ones.
+    """An initialiser of Keras' separate kernels that draws what the published fused kernel has.
 
     The published cell stacks input and recurrent kernel into one variable
-    [inputs + cells, blocks * cells], so both halves share its limit. A GRU has two of them, gates
-    (2 blocks) and candidate (1 block), which lie side by side in Keras' kernels.
+    [inputs + cells, blocks * cells], so both halves are Glorot uniform with its limit. A GRU has
+    two of them, gates (2 blocks) and candidate (1 block), which lie side by side in Keras' kernels.
     """
     limits = [(6.0 / (inputs + cells + count * cells)) ** 0.5 for count in blocks]
     draws = [keras.initializers.RandomUniform(-limit, limit) for limit in limits]
@@ -106,7 +113,7 @@ def _fused_glorot(inputs: int, cells: int, blocks: tuple[int, ...]) -> Callable:
 
 
 def _open_gates(cells: int) -> Callable:
-    """Biases of a GRU: 1 for both gates, 0 for the candidate."""
+    """An initialiser of a GRU's biases: 1 for both gates, 0 for the candidate."""
 
     def initialise(shape: tuple, dtype: str | None = None) -> tf.Tensor:
         bias = tf.concat([tf.ones([2 * cells], dtype), tf.zeros([cells], dtype)], axis=0)

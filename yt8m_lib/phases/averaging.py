@@ -2,17 +2,28 @@
 
 from yt8m_lib import models
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.plan import Step
-from yt8m_lib.experiment.tracking import Experiment, RunLog
-from yt8m_lib.phases.common import follow_with_shadow, forget_models
+from yt8m_lib.experiment.answers import MODEL
+from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.phases.following import follow, measure_averages
+from yt8m_lib.phases.training import forget_models
 
 
-def average(
-    experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
-) -> None:
-    """Go on from a teacher at a lower rate, with and without the shadow copy, and log both."""
-    teacher = experiment.find(step.parents[0])
+def average(run: RunLog, train: Records, validation: Records) -> None:
+    """Go on from a teacher at a lower rate, with and without the shadow copy, and measure both."""
+    if not run.is_made:
+        fit(run, train)
+        run.made()
+    measure(run, validation)
+
+
+def fit(run: RunLog, train: Records) -> None:
+    """Train on while averages follow; what is reached from here decides the weights."""
     forget_models()
-    model = models.load(teacher.file("model.keras"))
-    run.metrics(gap_before=teacher.metrics["gap"])
-    follow_with_shadow(experiment, step, run, model, train, validation)
+    model = models.load(run.parent("teacher").file(MODEL))
+    follow(run, model, train, videos=int(run.parent("data").metrics["train_videos"]))
+
+
+def measure(run: RunLog, validation: Records) -> None:
+    """Log what the averaged weights answer, and what the others of the same training do."""
+    run.metrics(gap_before=run.parent("teacher").metrics["gap"])
+    measure_averages(run, validation)

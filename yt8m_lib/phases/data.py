@@ -8,17 +8,17 @@ import pandas as pd
 from yt8m_lib.data import records
 from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.experiment.runs import RunLog
 
 
-def describe(experiment: Experiment, run: RunLog) -> pd.DataFrame:
+def describe(run: RunLog) -> pd.DataFrame:
     """The data phase: check every shard, count videos, frames and labels, log what was found.
 
     Raises:
         DataError: naming the damaged shards.
     """
-    train, validation = records.shards(experiment.params)
-    table = inspect([*train, *validation], experiment.params.data.vocabulary)
+    train, validation = records.shards(run.params)
+    table = inspect([*train, *validation], run.params.data.vocabulary)
     run.table("shards", table)
     damaged = table[table["bad"] != ""]
     if len(damaged):
@@ -27,7 +27,7 @@ def describe(experiment: Experiment, run: RunLog) -> pd.DataFrame:
             f"{len(damaged)} of {len(table)} shards are damaged; fetch them again, or list their "
             f"names in data.exclude:\n{lines}"
         )
-    counts, labels_a_video = _count_labels(Records(train, experiment.params.data))
+    counts, labels_a_video = _count_labels(Records(train, run.params.data))
     run.save("label_counts.npy", lambda path: np.save(path, counts))
     run.save("labels_a_video.npy", lambda path: np.save(path, labels_a_video))
     run.metrics(

@@ -7,32 +7,30 @@ import pandas as pd
 from yt8m_lib import models
 from yt8m_lib.data import records
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.plan import Step
-from yt8m_lib.experiment.tracking import Experiment, RunLog
-from yt8m_lib.methods import distillation, ensembling, inference
-from yt8m_lib.phases.common import (
-    follow_with_shadow,
-    forget_models,
-    fresh_model,
-    log_answers,
-    log_model,
-    make_trainer,
-)
+from yt8m_lib.experiment.answers import MODEL, PREDICTIONS, SOFT_TARGETS
+from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.experiment.steps import SoftTargetsStep
+from yt8m_lib.methods import distillation, ensembling
+from yt8m_lib.models.video_model import VideoModel
+from yt8m_lib.phases.following import follow, measure_averages
+from yt8m_lib.phases.measuring import log_answers, log_model, save_model
+from yt8m_lib.phases.training import forget_models, fresh_model, make_trainer
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import Predictions, report_half
 
 
-def distil(
-    experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
-) -> None:
-    """One step of the distillation phase: choose teachers, or train a student."""
-    if step.tags["kind"] == "soft targets":
-        choose_teachers(experiment, step, run)
-    else:
-        train_student(experiment, step, run, train, validation)
+def distil(run: RunLog, train: Records, validation: Records) -> None:
+    """One step of the distillation phase: choose teachers, or train and measure a student."""
+    if isinstance(run.step, SoftTargetsStep):
+        choose_teachers(run)
+        return
+    if not run.is_made:
+        fit_averaged(run, train) if run.step.settings.averaging else fit(run, train)
+        run.made()
+    measure(run, validation)
 
 
-def choose_teachers(experiment: Experiment, step: Step, run: RunLog) -> pd.DataFrame:
+def choose_teachers(run: RunLog) -> pd.DataFrame:
     """Choose who teaches, let them predict every training video, store the soft targets.
 
     First round: the best combination on the selection half; second: all first-round students.
@@ -40,48 +38,65 @@ def choose_teachers(experiment: Experiment, step: Step, run: RunLog) -> pd.DataF
     Returns:
         Every combination's ``members`` and selection-half ``gap``, the best first.
     """
-    params = experiment.params
-    found = {key.split("/", 1)[1]: experiment.find(key) for key in step.parents}
-    answers = {name: Predictions.load(r.file("predictions.npz")) for name, r in found.items()}
-    size = params.distillation.teachers if step.tags["round"] == "1" else len(found)
+    found = run.parents("candidates")
+    answers = {n: Predictions.load(r.file(f"{PREDICTIONS}.npz")) for n, r in found.items()}
+    size = run.step.settings.teachers if run.step.round == 1 else len(found)
     combinations = ensembling.best_combination(answers, size)
     chosen = combinations["members"][0]
     together = ensembling.combine(answers, ensembling.flat_weights(chosen))
     run.say(f"teachers: {', '.join(chosen)}")
-    folder = soft_targets_folder(experiment, step)
+    folder = soft_targets_folder(run)
     forget_models()
-    teachers = [models.load(found[name].file("model.keras")) for name in chosen]
-    train, _ = records.shards(params)
-    distillation.write_soft_targets(teachers, train, params, folder, run.say)
+    teachers = [models.load(found[name].file(MODEL)) for name in chosen]
+    train, _ = records.shards(run.params)
+    distillation.write_soft_targets(teachers, train, run.params, folder, run.say)
     listed = combinations.assign(members=combinations["members"].map(" + ".join))
     run.table("combinations", listed)
     log_answers(run, together)
     run.metrics(**metrics.evaluate(report_half(together)))
-    run.tags(teachers=" + ".join(chosen), folder=folder)
+    run.json(SOFT_TARGETS, {"teachers": list(chosen), "folder": str(folder)})
+    run.describe(teachers=" + ".join(chosen))
     return listed
 
 
-def soft_targets_folder(experiment: Experiment, step: Step) -> Path:
-    """Where a step's sidecar shards lie."""
-    root = experiment.params.distillation.soft_targets
-    root = Path(root) if root else experiment.params.folder / "soft_targets"
-    return root / f"{step.name}-{experiment.plan.fingerprint(step.key)}"
+def soft_targets_folder(run: RunLog) -> Path:
+    """Where a step's sidecar shards go."""
+    root = run.params.distillation.soft_targets
+    root = Path(root) if root else run.params.folder / "soft_targets"
+    return root / f"{run.step.name}-{run.experiment.plan.fingerprint(run.step.key)}"
 
 
-def train_student(
-    experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
-) -> None:
-    """Train an architecture on labels and soft targets; average it where its family is averaged."""
-    params, name = experiment.params, step.tags["model"]
-    teachers = experiment.find(step.parents[0])
-    files, _ = records.shards(params)
-    taught = train.with_soft_targets(records.sidecar_paths(files, teachers.tags["folder"]))
-    model = fresh_model(params, name, experiment.plan.seed(step))
-    trainer = make_trainer(experiment, step, run, model, name, checkpoints="student")
-    run.table("history", pd.DataFrame(trainer.fit(taught, params.models[name].epochs)))
-    run.tags(teachers=teachers.tags["teachers"])
-    if params.is_averaged(name):
-        follow_with_shadow(experiment, step, run, model, taught, validation)
+def fit(run: RunLog, train: Records) -> None:
+    """Train an architecture on labels and soft targets."""
+    save_model(run, _taught(run, _with_soft_targets(run, train)))
+
+
+def fit_averaged(run: RunLog, train: Records) -> None:
+    """Do the same, then train on while an average follows, as for the family's teachers."""
+    taught = _with_soft_targets(run, train)
+    follow(run, _taught(run, taught), taught)
+
+
+def _with_soft_targets(run: RunLog, train: Records) -> Records:
+    soft_targets = run.parent("soft_targets").json(SOFT_TARGETS)
+    files, _ = records.shards(run.params)
+    run.describe(teachers=" + ".join(soft_targets["teachers"]))
+    return train.with_soft_targets(records.sidecar_paths(files, soft_targets["folder"]))
+
+
+def _taught(run: RunLog, taught: Records) -> VideoModel:
+    """A fresh model, trained on labels and soft targets."""
+    model = fresh_model(run)
+    trainer = make_trainer(run, model, checkpoints="student")
+    history = trainer.fit(taught, run.step.settings.model.epochs)
+    run.table("history", pd.DataFrame(history))
+    return model
+
+
+def measure(run: RunLog, validation: Records) -> None:
+    """Log what the student answers, and where it is averaged what it answers without that."""
+    if run.step.settings.averaging:
+        measure_averages(run, validation)
     else:
-        answers = inference.predict([model], validation, params, params.seed)
-        log_model(run, model, answers, params)
+        forget_models()
+        log_model(run, models.load(run.logged(MODEL)), validation)

@@ -6,118 +6,117 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from yt8m_lib import models
+from yt8m_lib import families, models
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.plan import Step
-from yt8m_lib.experiment.tracking import Experiment, FinishedRun, RunLog
-from yt8m_lib.methods import ensembling, export, inference, quantization
-from yt8m_lib.settings import FAMILIES, Params
-from yt8m_lib.phases.common import forget_models, log_answers, log_gap
+from yt8m_lib.experiment import answers as names
+from yt8m_lib.experiment.runs import FinishedRun, RunLog
+from yt8m_lib.experiment.steps import StudentStep
+from yt8m_lib.methods import codecs, ensembling, export, inference, sizes
+from yt8m_lib.phases.measuring import log_answers, log_gap
+from yt8m_lib.phases.training import forget_models
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import Predictions, report_half
+from yt8m_lib.settings import Params
 
 Search = Callable[[Iterable[str]], ensembling.SearchResult]
 
 
-def build(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> None:
+def build(run: RunLog, validation: Records) -> None:
     """Search weights on the selection half, export one SavedModel, measure it on the other half."""
-    params = experiment.params
-    members = {
-        key.split("/", 1)[1]: experiment.find(key)
-        for key in step.parents
-        if key.startswith("quantization/")
-    }
-    answers = {name: _answers(run) for name, run in members.items()}
-    sizes = {name: int(r.metrics["size_bytes"]) for name, r in members.items()}
-    needed = {name: size + export.GRAPH_BYTES for name, size in sizes.items()}
-    budget, trials = params.ensembling.budget_bytes, params.ensembling.trials
+    params, settings = run.params, run.step.settings
+    members = run.parents("members")
+    answers = {name: _answers(member) for name, member in members.items()}
+    stored = {name: int(member.metrics["size_bytes"]) for name, member in members.items()}
+    needed = {name: size + sizes.GRAPH_BYTES for name, size in stored.items()}
+    budget, trials = settings.budget_bytes, settings.trials
 
-    def search(names: Iterable[str]) -> ensembling.SearchResult:
-        some, seed = {name: answers[name] for name in names}, experiment.plan.seed(step)
-        return ensembling.random_search(some, needed, budget, trials, seed)
+    def search(some: Iterable[str]) -> ensembling.SearchResult:
+        chosen = {name: answers[name] for name in some}
+        return ensembling.random_search(chosen, needed, budget, trials, run.seed)
 
-    run.say(export.which_fit(sizes, budget))
+    run.say(sizes.which_fit(stored, budget))
     found = search(answers)
     folder = params.folder / "model"
-    size = _export(experiment, members, found.weights, folder)
+    size = _export(run, members, found.weights, folder)
     tuned, seconds = _predict_exported(folder, validation, params)
     flat = ensembling.fit_budget(needed, budget)
     log_answers(run, tuned)
-    log_gap(run, "flat", ensembling.combine(answers, ensembling.flat_weights(flat)))
-    log_gap(run, "class_prior", _class_prior(experiment, tuned))
+    log_gap(run, names.FLAT, ensembling.combine(answers, ensembling.flat_weights(flat)))
+    log_gap(run, names.CLASS_PRIOR, _class_prior(run.parent("data"), tuned))
     fitting = {name: answers[name] for name in answers if needed[name] <= budget}
-    _log_parts(experiment, run, fitting, search)
-    run.table("members", _members(found.weights, sizes))
+    _log_parts(run, fitting, search)
+    run.table("members", _members(found.weights, stored))
     run.table("search", found.trials)
     run.file(folder, "model")
     run.metrics(
         **metrics.evaluate(report_half(tuned)),
-        flat_bytes=sum(sizes[name] for name in flat),
+        flat_bytes=sum(stored[name] for name in flat),
         gap_selection=found.gap,
-        size_bytes=sum(sizes[name] for name in found.weights),
+        size_bytes=sum(stored[name] for name in found.weights),
         saved_model_bytes=size,
         inference_seconds=seconds,
     )
 
 
-def _members(weights: dict[str, float], sizes: dict[str, int]) -> pd.DataFrame:
-    rows = [(name, weights.get(name, 0.0), size) for name, size in sizes.items()]
+def _members(weights: dict[str, float], stored: dict[str, int]) -> pd.DataFrame:
+    rows = [(name, weights.get(name, 0.0), size) for name, size in stored.items()]
     return pd.DataFrame(rows, columns=["model", "weight", "bytes"])
 
 
-def _log_parts(
-    experiment: Experiment, run: RunLog, answers: dict[str, Predictions], search: Search
-) -> None:
+def _log_parts(run: RunLog, answers: dict[str, Predictions], search: Search) -> None:
     """Log what parts of the ensemble reach, and each family before and after distillation."""
-    for name, part in _parts(experiment.params, list(answers)).items():
+    for name, part in _parts(run.params, list(answers)).items():
         found = search(part)
         run.metrics(**{f"gap_selection_{name}": found.gap})
         log_gap(run, name, ensembling.combine(answers, found.weights))
-    for name, some in _families(experiment).items():
+    for name, some in _families(run).items():
         log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
 
 
-def _parts(params: Params, names: list[str]) -> dict[str, list[str]]:
+def _parts(params: Params, members: list[str]) -> dict[str, list[str]]:
     """Which members are searched alone, to see what the others add."""
     students = params.distillation.students
-    parts = {"first_round": [name for name in names if students[name].round == 1]}
-    for family in FAMILIES:
-        parts[f"{family}_alone"] = [
-            name for name in names if params.models[students[name].model].family == family
+    parts = {names.FIRST_ROUND: [name for name in members if students[name].round == 1]}
+    for family in families.teaching():
+        parts[names.alone(family)] = [
+            name for name in members if params.models[students[name].model].family == family
         ]
-    return {name: part for name, part in parts.items() if 0 < len(part) < len(names)}
+    return {name: part for name, part in parts.items() if 0 < len(part) < len(members)}
 
 
-def _families(experiment: Experiment) -> dict[str, dict[str, Predictions]]:
+def _families(run: RunLog) -> dict[str, dict[str, Predictions]]:
     """Each family's first-round students of its own teachers, and the same models before that."""
-    params, groups = experiment.params, {}
-    for name, student in params.distillation.students.items():
-        family = params.models[student.model].family
-        if student.round == 1 and student.taught_by == family:
-            step = experiment.plan[f"distillation/{name}"]
-            pair = {"students": step.key, "teachers": step.parents[1]}
-            for kind, key in pair.items():
-                group = groups.setdefault(f"{family}_{kind}", {})
-                group[key] = _answers(experiment.find(key))
+    groups: dict[str, dict[str, Predictions]] = {}
+    for key in run.step.parents["students"]:
+        student: StudentStep = run.experiment.plan[key]
+        if student.round == 1 and student.taught_by == student.family:
+            pair = {
+                names.students_of(student.family): key,
+                names.teachers_of(student.family): student.parents["before"],
+            }
+            for name, member in pair.items():
+                group = groups.setdefault(name, {})
+                group[member] = _answers(run.experiment.find(member))
     return groups
 
 
 def _answers(run: FinishedRun) -> Predictions:
-    return Predictions.load(run.file("predictions.npz"))
+    return Predictions.load(run.file(f"{names.PREDICTIONS}.npz"))
 
 
 def _export(
-    experiment: Experiment, members: dict[str, FinishedRun], weights: dict[str, float], folder: Path
+    run: RunLog, members: dict[str, FinishedRun], weights: dict[str, float], folder: Path
 ) -> int:
-    params = experiment.params
+    """Write the members that have a weight as one SavedModel; returns its bytes on disk."""
     forget_models()
+    students = dict(zip(members, run.step.parents["students"], strict=True))
     parts = []
     for name in weights:
-        student = experiment.find(experiment.plan[f"quantization/{name}"].parents[0])
-        model = models.load(student.file("model.keras"))
-        parts.append(export.Member(model, quantization.load(members[name].file("weights.npz"))))
-    tagger = export.EnsembleGraph(parts, list(weights.values()))
-    return export.save(tagger, folder, params, {"members": weights}, params.ensembling.budget_bytes)
+        model = models.load(run.experiment.find(students[name]).file(names.MODEL))
+        parts.append(export.Member(model, codecs.load(members[name].file(names.STORED))))
+    graph = export.EnsembleGraph(parts, list(weights.values()))
+    budget = run.step.settings.budget_bytes
+    return export.save(graph, folder, run.params, {"members": weights}, budget)
 
 
 def _predict_exported(
@@ -135,9 +134,8 @@ def _predict_exported(
     )
 
 
-def _class_prior(experiment: Experiment, like: Predictions) -> Predictions:
+def _class_prior(data: FinishedRun, like: Predictions) -> Predictions:
     """The same answer for every video: how often each class occurs in training."""
-    data = experiment.find("data/data")
     counts = np.load(data.file("label_counts.npy"))
     shares = (counts / data.metrics["train_videos"]).astype(np.float32)
     order = np.argsort(-shares, kind="stable")[: like.k]

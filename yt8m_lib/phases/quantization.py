@@ -1,56 +1,65 @@
-"""Partial weight quantisation (sec. 3.2): what 8 bits cost and save, for every student."""
+"""Partial weight quantisation (sec. 3.2): what a codec costs and saves, for every student."""
 
-import keras
 import numpy as np
 
 from yt8m_lib import models
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.plan import Step
-from yt8m_lib.experiment.tracking import Experiment, RunLog
-from yt8m_lib.methods import export, inference, quantization
-from yt8m_lib.settings import Params
-from yt8m_lib.phases.common import forget_models, log_answers
+from yt8m_lib.experiment.answers import MODEL, STORED
+from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.experiment.tracking import Experiment
+from yt8m_lib.methods import codecs, export, inference
+from yt8m_lib.models.video_model import VideoModel
+from yt8m_lib.phases.measuring import log_answers
+from yt8m_lib.phases.training import forget_models
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import report_half
+from yt8m_lib.settings import Params
 
-ROUNDS = 7  # of timing: of fewer, the best is still noise
+ROUNDS = 7  # of timing: the best of fewer is still noise
 TIMED_VIDEOS = 512  # on which inference is timed, so that a table does not cost hours
 
 
-def quantize(experiment: Experiment, step: Step, run: RunLog, validation: Records) -> None:
-    """Store a student's large weights in 8 bits; measure what that costs and saves."""
-    params, more_than = experiment.params, step.settings["more_than"]
-    student = experiment.find(step.parents[0])
+def quantize(run: RunLog, validation: Records) -> None:
+    """Store a student's large weights with a codec; measure what that costs and saves."""
+    params, settings = run.params, run.step.settings
+    student = run.parent("student")
     forget_models()
-    model = models.load(student.file("model.keras"))
-    plain = [v.numpy() for v in model.variables]
-    stored = quantization.quantize_weights(plain, more_than, step.settings["scheme"])
+    model = models.load(student.file(MODEL))
+    plain = codecs.encode_weights(_weights(model), codec="float32")
+    stored = codecs.encode_weights(_weights(model), settings.more_than, settings.codec)
     seconds = _time_both(model, plain, stored, validation, params)
-    for variable, values in zip(
-        model.variables, quantization.dequantize_weights(stored), strict=True
-    ):
+    for variable, values in zip(model.variables, codecs.decode_weights(stored), strict=True):
         variable.assign(values)
-    predictions, _ = inference.predict([model], validation, params, params.seed)
-    log_answers(run, predictions)
-    run.save("weights.npz", lambda path: quantization.save(stored, path))
+    answers, _ = inference.predict([model], validation, params, params.seed)
+    log_answers(run, answers)
+    run.save(STORED, lambda path: codecs.save(stored, path))
     run.metrics(
-        **metrics.evaluate(report_half(predictions)),
+        **metrics.evaluate(report_half(answers)),
         gap_float32=student.metrics["gap"],
-        size_bytes=quantization.nbytes(stored),
-        size_bytes_float32=quantization.nbytes(plain),
+        size_bytes=codecs.nbytes(stored),
+        size_bytes_float32=codecs.nbytes(plain),
         **seconds,
     )
 
 
+def largest_weight(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+    """The largest variable of the first student, before and after its codec."""
+    step = experiment.plan.of("quantization")[0]
+    stored = codecs.load(experiment.find(step.key).file(STORED))
+    plain = _weights(models.load(experiment.find(step.parents["student"]).file(MODEL)))
+    place = max(range(len(plain)), key=lambda i: plain[i].size)
+    return plain[place], stored[place].decode()
+
+
+def _weights(model: VideoModel) -> list[np.ndarray]:
+    return [variable.numpy() for variable in model.variables]
+
+
 def _time_both(
-    model: keras.Model,
-    plain: list[np.ndarray],
-    stored: list,
-    validation: Records,
-    params: Params,
+    model: VideoModel, plain: list, stored: list, validation: Records, params: Params
 ) -> dict[str, float]:
-    """Seconds for the same videos with float32 and with stored weights: the best of some rounds."""
-    taggers = {
+    """Seconds for the same videos with float32 and with coded weights: the best of some rounds."""
+    graphs = {
         "seconds_float32": export.EnsembleGraph([export.Member(model, plain)], [1.0]),
         "seconds_quantized": export.EnsembleGraph([export.Member(model, stored)], [1.0]),
     }
@@ -58,10 +67,10 @@ def _time_both(
         -(-TIMED_VIDEOS // params.inference_batch)
     )
     held = [(batch["frames"], batch["num_frames"]) for batch in batches]
-    for tagger in taggers.values():  # traces the graph, decodes the codes
-        tagger.serve(*held[0])
-    best = dict.fromkeys(taggers, np.inf)
+    for graph in graphs.values():  # traces the graph, decodes the codes
+        graph.serve(*held[0])
+    best = dict.fromkeys(graphs, np.inf)
     for _ in range(ROUNDS):  # in turn, so that a slow moment of the machine hits both
-        for name, tagger in taggers.items():
-            best[name] = min(best[name], export.seconds(tagger, held))
+        for name, graph in graphs.items():
+            best[name] = min(best[name], export.seconds(graph, held))
     return best

@@ -2,31 +2,32 @@
 
 import pandas as pd
 
-from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.report import figures, findings, tables
 
 
-def write(experiment: Experiment, run: RunLog) -> None:
+def write(run: RunLog) -> None:
     """Make the tables and their figures: files in the experiment's folder, and artifacts.
 
     The findings are of all repeats that are finished by now.
     """
-    for name in tables.TITLES:
-        _log(experiment, run, name, getattr(tables, name)(experiment))
-    repeats = findings.repeats(experiment.params)
+    params = run.params
+    for name, make_table in tables.TABLES.items():
+        _log(run, name, make_table(run.experiment))
+    repeats = findings.repeats(params)
     found = findings.table(list(repeats.values()))
-    _log(experiment, run, "findings", found)
-    if experiment.params.beside:
-        _log(experiment, run, "beside", findings.beside(found, experiment.params.beside))
-    folder = experiment.params.folder / "tables"
+    _log(run, "findings", found)
+    if params.other_choices:
+        _log(run, "other_choices", findings.other_choices(found, params.other_choices))
+    folder = params.folder / "tables"
     for repeat, effects in repeats.items():
         findings.save(repeat, effects, folder / f"repeat-{repeat}.npz")
-    run.file(folder / f"repeat-{experiment.params.repeat}.npz")
-    run.metrics(**experiment.find("ensembling/ensemble").metrics)
+    run.file(folder / f"repeat-{params.repeat}.npz")
+    run.metrics(**run.experiment.find("ensembling/ensemble").metrics)
 
 
-def _log(experiment: Experiment, run: RunLog, name: str, table: pd.DataFrame) -> None:
+def _log(run: RunLog, name: str, table: pd.DataFrame) -> None:
     run.table(name, table)
-    run.figure(name, getattr(figures, name)(table))
-    for path in tables.write(table, name, experiment.params):
+    run.figure(name, figures.DRAWINGS[name](table))
+    for path in tables.write(table, name, run.params):
         run.file(path)

@@ -2,24 +2,38 @@
 
 import pandas as pd
 
+from yt8m_lib import models
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment.plan import Step
-from yt8m_lib.experiment.tracking import Experiment, RunLog
+from yt8m_lib.experiment.answers import MODEL
+from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.methods import inference
-from yt8m_lib.phases.common import fresh_model, log_gap, log_model, make_trainer
+from yt8m_lib.phases.measuring import log_gap, log_model, save_model
+from yt8m_lib.phases.training import forget_models, fresh_model, make_trainer
 
 
-def train(
-    experiment: Experiment, step: Step, run: RunLog, train: Records, validation: Records
-) -> None:
-    """Train one architecture on the labels."""
-    params = experiment.params
-    model = fresh_model(params, step.name, experiment.plan.seed(step))
-    trainer = make_trainer(experiment, step, run, model, step.name, checkpoints="teacher")
-    run.table("history", pd.DataFrame(trainer.fit(train, params.models[step.name].epochs)))
-    for inference_mode in step.settings.get("compare_inference", ()):
-        otherwise = params.model_copy(update={"inference": inference_mode})
-        answers, _ = inference.predict([model], validation, otherwise, params.seed)
-        log_gap(run, inference_mode, answers)
-    answers = inference.predict([model], validation, params, params.seed)
-    log_model(run, model, answers, params)
+def train(run: RunLog, train: Records, validation: Records) -> None:
+    """Train one architecture on the labels, and measure it."""
+    if not run.is_made:
+        fit(run, train)
+        run.made()
+    measure(run, validation)
+
+
+def fit(run: RunLog, train: Records) -> None:
+    """Train the architecture; what is reached from here decides its weights."""
+    model = fresh_model(run)
+    trainer = make_trainer(run, model, checkpoints="teacher")
+    history = trainer.fit(train, run.step.settings.model.epochs)
+    run.table("history", pd.DataFrame(history))
+    save_model(run, model)
+
+
+def measure(run: RunLog, validation: Records) -> None:
+    """Log what the model answers, also in the other ways of answering that are compared."""
+    forget_models()
+    model = models.load(run.logged(MODEL))
+    for mode in run.step.measuring.compare_inference:
+        otherwise = run.params.model_copy(update={"inference": mode})
+        answers, _ = inference.predict([model], validation, otherwise, run.params.seed)
+        log_gap(run, mode, answers)
+    log_model(run, model, validation)

@@ -1,7 +1,7 @@
 """What the paper and its authors' write-up claim, part by part, and the rule that judges a claim.
 
 Directions and margins stand here before any run, and no run changes them: a margin is half the
-paper's effect, or 0.0005 GAP where the claim is "none" or names no figure.
+paper's effect, or 0.0005 GAP where the claim is "none" or gives no value.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from yt8m_lib.families import FAMILIES
 from yt8m_lib.scoring.intervals import Estimate
 
 Direction = Literal["gain", "loss", "none"]
@@ -24,21 +25,23 @@ class Claim:
     Attributes:
         text: what is claimed, in a few words.
         direction: of the effect: a gain, a loss, or none.
-        published: the effect's range as published, (0, 0) for none; empty where no figure is given.
+        published: the effect's range as published, (0, 0) for none; empty where no value is given.
             In GAP, or in bytes or seconds as a share of float32's.
+        families: names of the families that it is about; empty where it is about all models.
     """
 
     text: str
     direction: Direction
     published: tuple[float, float] | tuple[()] = ()
+    families: tuple[str, ...] = ()
 
     @property
     def margin(self) -> float:
-        """Half the smaller end of the published effect, or the smallest of interest."""
+        """Half the smaller end of the published range, or the smallest effect of interest."""
         return min(map(abs, self.published), default=0.0) / 2 or SMALLEST
 
     def judge(self, effect: Estimate) -> Verdict:
-        """What the effect's 95 % interval makes of this claim."""
+        """The verdict on this claim by the effect's 95 % interval."""
         return verdict(effect.value, *effect.interval(), self.direction, self.margin)
 
     @property
@@ -53,7 +56,6 @@ class Claim:
 
 
 _NONE = (0.0, 0.0)
-_NAMES = {"netvlad": "NetVLAD", "fvnet": "FVNet", "dbof": "DBoF", "rnn": "RNN"}
 
 
 def _each(
@@ -63,10 +65,18 @@ def _each(
     direction: Direction,
     published: tuple[float, float] | tuple[()] = (),
 ) -> dict[str, Claim]:
-    """The same claim for several families; ``{}`` stands for a family's name."""
+    """The same claim of several families, by part.
+
+    Args:
+        families: their names, with spaces between.
+        part: name of the part, where ``{}`` stands for a family's name.
+        text: as ``Claim`` has it, where ``{}`` stands for a family's title.
+        direction: as ``Claim`` has it.
+        published: as ``Claim`` has it.
+    """
     return {
-        part.format(family): Claim(text.format(_NAMES[family]), direction, published)
-        for family in families.split()
+        part.format(name): Claim(text.format(FAMILIES[name].title), direction, published, (name,))
+        for name in families.split()
     }
 
 
@@ -103,9 +113,17 @@ CLAIMS: dict[str, Claim] = {
     "12-small": Claim("a smaller batch does not matter", "none", _NONE),
     "12-large": Claim("a larger batch does not matter", "none", _NONE),
     **_each("netvlad fvnet dbof rnn", "13-{}", "larger is better for {}", "gain"),
-    "14": Claim("four families beat the best one", "gain"),
+    "14": Claim(
+        "four families beat the best one", "gain", families=("netvlad", "fvnet", "dbof", "rnn")
+    ),
 }
 NUMBERS = tuple(dict.fromkeys(int(part.split("-")[0]) for part in CLAIMS))
+
+
+def by_family(number: int) -> dict[str, Claim]:
+    """The parts of a claim that are about one family each, by the family's name."""
+    parts = {name: CLAIMS.get(f"{number}-{name}") for name in FAMILIES}
+    return {name: claim for name, claim in parts.items() if claim}
 
 
 def verdict(effect: float, low: float, high: float, direction: Direction, margin: float) -> Verdict:
@@ -128,7 +146,8 @@ def verdict(effect: float, low: float, high: float, direction: Direction, margin
         margin: the smallest effect of interest, fixed before measuring.
 
     Raises:
-        ValueError: for numbers that are none, ends in the wrong order, an unknown direction.
+        ValueError: for an unknown direction, a value that is not finite, a margin below 0, or where
+            the lower end is above the upper one.
     """
     if direction not in Direction.__args__:
         raise ValueError(f"direction must be one of {Direction.__args__}, got {direction!r}")

@@ -6,16 +6,21 @@ over those videos (one training of each model: what another seed would change is
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from yt8m_lib.settings import Params
+from yt8m_lib.experiment import answers
+from yt8m_lib.experiment.steps import Step
+from yt8m_lib.families import FAMILIES
+from yt8m_lib.files import write_text, written_whole
+from yt8m_lib.report import ReportError
 from yt8m_lib.report.claims import CLAIMS, Claim
 from yt8m_lib.scoring.intervals import Estimate
+from yt8m_lib.settings import Params
 
 if TYPE_CHECKING:  # MLflow takes seconds to import, and reading tables needs none of it
     from yt8m_lib.experiment.tracking import Experiment, FinishedRun
@@ -26,93 +31,93 @@ TITLES = {
     "distillation": "Table 3. Distillation (sec. 4.2)",
     "ensemble": "Table 4. The final ensemble (sec. 4.3)",
 }
-COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
 FINDINGS = {
     "findings": "Findings, claim by claim",
-    "beside": "Effects beside those under other choices",
+    "other_choices": "Effects under other choices",
 }
-SCHEMES: dict[str, Claim] = {"linear": CLAIMS["3-gap"], "quantile": CLAIMS["5"]}
-ROUNDS: dict[str, Claim] = {"1": CLAIMS["6-model"], "2": CLAIMS["8-model"]}
+COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
+BY_CODEC: dict[str, Claim] = {"linear": CLAIMS["3-gap"], "quantile": CLAIMS["5"]}
+BY_ROUND: dict[int, Claim] = {1: CLAIMS["6-model"], 2: CLAIMS["8-model"]}
 
 
-def averaging(experiment: Experiment) -> pd.DataFrame:
+def averaging_table(experiment: Experiment) -> pd.DataFrame:
     """Table 1: GAP before averaging, after the same training without it, and after."""
     rows = []
-    for step, run in _runs(experiment, "averaging"):
-        before = experiment.find(f"teachers/{step.name}").gap()
-        raw, after = run.gap("unaveraged"), run.gap()
+    for step, run in _finished(experiment, experiment.plan.of("averaging")):
+        before = experiment.find(step.parents["teacher"]).gap()
+        unaveraged, after = run.gap(answers.UNAVERAGED), run.gap()
         rows.append(
             {
                 "model": step.name,
-                "family": step.tags["family"],
+                "family": step.family,
                 "gap_before": before.value,
-                "gap_unaveraged": raw.value,
+                "gap_unaveraged": unaveraged.value,
                 "gap_after": after.value,
                 **_effect("gain", after - before),
-                **_effect("gain_over_control", after - raw),
-                **_judge(CLAIMS[f"1-{step.tags['family']}"], after - before),
+                **_effect("gain_over_control", after - unaveraged),
+                **_judge(CLAIMS.get(f"1-{step.family}"), after - before),
             }
         )
     return pd.DataFrame(rows)
 
 
-def quantization(experiment: Experiment) -> pd.DataFrame:
-    """Table 2: GAP, bytes and seconds of every student in float32 and in 8 bits."""
+def quantization_table(experiment: Experiment) -> pd.DataFrame:
+    """Table 2: GAP, bytes and seconds of every student in float32 and as a codec stores it."""
     rows = []
-    for step, run in _runs(experiment, "quantization"):
-        before, after = experiment.find(step.parents[0]).gap(), run.gap()
+    for step, run in _finished(experiment, experiment.plan.of("quantization")):
+        before, after = experiment.find(step.parents["student"]).gap(), run.gap()
         low, high = (after - before).interval()
-        figures = run.metrics
+        measured = run.metrics
         rows.append(
             {
-                "model": step.tags["student"],
-                "scheme": step.tags["scheme"],
+                "model": step.student,
+                "codec": step.codec,
                 "gap_float32": before.value,
                 "gap_quantized": after.value,
                 "gap_change": after.value - before.value,
                 "change_low": low,
                 "change_high": high,
-                "bytes_float32": int(figures["size_bytes_float32"]),
-                "bytes_quantized": int(figures["size_bytes"]),
-                "size_ratio": figures["size_bytes"] / figures["size_bytes_float32"],
-                "seconds_float32": figures["seconds_float32"],
-                "seconds_quantized": figures["seconds_quantized"],
-                "time_ratio": figures["seconds_quantized"] / figures["seconds_float32"],
-                **_judge(SCHEMES.get(step.tags["scheme"]), after - before),
+                "bytes_float32": int(measured["size_bytes_float32"]),
+                "bytes_quantized": int(measured["size_bytes"]),
+                "size_ratio": measured["size_bytes"] / measured["size_bytes_float32"],
+                "seconds_float32": measured["seconds_float32"],
+                "seconds_quantized": measured["seconds_quantized"],
+                "time_ratio": measured["seconds_quantized"] / measured["seconds_float32"],
+                **_judge(BY_CODEC.get(step.codec), after - before),
             }
         )
     return pd.DataFrame(rows)
 
 
-def distillation(experiment: Experiment) -> pd.DataFrame:
+def distillation_table(experiment: Experiment) -> pd.DataFrame:
     """Table 3: GAP of each architecture trained on labels alone, and as a student.
 
     A second-round student is compared with the first-round student of its architecture: the claim
     is that the second round adds nothing more.
     """
     rows = []
-    students = [(s, r) for s, r in _runs(experiment, "distillation") if s.tags["kind"] == "student"]
-    first = {s.tags["model"]: r for s, r in students if s.tags["round"] == "1"}
+    students = _finished(experiment, experiment.plan.students(compared=False))
+    first = {step.model: run for step, run in students if step.round == 1}
     for step, run in students:
-        teacher = experiment.find(step.parents[1])
-        base = first.get(step.tags["model"]) if step.tags["round"] == "2" else None
-        before, after = (base or teacher).gap(), run.gap()
+        base = first.get(step.model) if step.round == 2 else None
+        before, after = (base or experiment.find(step.parents["before"])).gap(), run.gap()
+        taught_by = experiment.find(step.parents["soft_targets"]).json(answers.SOFT_TARGETS)
         rows.append(
             {
                 "model": step.name,
-                "family": step.tags["family"],
-                "round": int(step.tags["round"]),
-                "teachers": experiment.find(step.parents[0]).tags["teachers"],
+                "family": step.family,
+                "round": step.round,
+                "teachers": " + ".join(taught_by["teachers"]),
                 "gap_before": before.value,
                 "gap_after": after.value,
                 **_effect("gain", after - before),
-                **_judge(ROUNDS[step.tags["round"]], after - before),
+                **_judge(BY_ROUND[step.round], after - before),
             }
         )
     return pd.DataFrame(rows)
 
 
-def ensemble(experiment: Experiment) -> pd.DataFrame:
+def ensemble_table(experiment: Experiment) -> pd.DataFrame:
     """Table 4: every member with its weight and bytes, the ensemble flat and tuned, baselines."""
     run = experiment.find("ensembling/ensemble")
     rows: list[dict[str, Any]] = [
@@ -126,22 +131,32 @@ def ensemble(experiment: Experiment) -> pd.DataFrame:
     ]
     # Of the variables: on disk (``saved_model_bytes``) a random fingerprint varies by a byte.
     all_bytes, used_bytes = int(run.metrics["flat_bytes"]), int(run.metrics["size_bytes"])
-    flat, tuned = run.gap("flat"), run.gap()
+    flat, tuned = run.gap(answers.FLAT), run.gap()
     rows += [
         {"model": "ensemble (flat)", "weight": 1.0, "bytes": all_bytes, "gap": flat.value},
         {"model": "ensemble (tuned)", "weight": 1.0, "bytes": used_bytes, "gap": tuned.value}
         | _judge(CLAIMS["11"], tuned - flat),
-        {"model": "class prior", "gap": run.gap("class_prior").value},
+        {"model": "class prior", "gap": run.gap(answers.CLASS_PRIOR).value},
     ]
-    for step, teacher in _runs(experiment, "teachers"):
-        if step.tags["family"] == "baseline":
-            rows.append({"model": f"{step.name} on the mean frame", "gap": teacher.gap().value})
+    for step, teacher in _finished(experiment, experiment.plan.of("teachers")):
+        if not FAMILIES[step.family].teaches:
+            reads = " on the mean frame" if step.family == "baseline" else ""
+            rows.append({"model": f"{step.name}{reads}", "gap": teacher.gap().value})
     return pd.DataFrame(rows)
 
 
-def _runs(experiment: Experiment, phase: str) -> Iterator[tuple[Any, FinishedRun]]:
-    finished = experiment.finished(phase)
-    return ((s, finished[s.name]) for s in experiment.plan.of(phase) if s.name in finished)
+TABLES: dict[str, Callable[[Experiment], pd.DataFrame]] = {
+    "averaging": averaging_table,
+    "quantization": quantization_table,
+    "distillation": distillation_table,
+    "ensemble": ensemble_table,
+}
+
+
+def _finished(experiment: Experiment, steps: Sequence[Step]) -> list[tuple[Any, FinishedRun]]:
+    """The finished ones among some steps of one phase, with their runs."""
+    finished = experiment.finished(steps[0].phase) if steps else {}
+    return [(step, finished[step.name]) for step in steps if step.name in finished]
 
 
 def _effect(name: str, difference: Estimate) -> dict[str, float]:
@@ -150,6 +165,7 @@ def _effect(name: str, difference: Estimate) -> dict[str, float]:
 
 
 def _judge(claim: Claim | None, effect: Estimate) -> dict[str, str]:
+    """What the paper found and our verdict; empty where the paper claims nothing."""
     if claim is None:
         return {"paper": "", "verdict": ""}
     return {"paper": claim.paper, "verdict": claim.judge(effect)}
@@ -167,10 +183,10 @@ def verdicts(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 def write(table: pd.DataFrame, name: str, params: Params) -> list[Path]:
     """Write a table as ``tables/<name>.csv`` and ``.md`` in the experiment's folder."""
     folder = params.folder / "tables"
-    folder.mkdir(parents=True, exist_ok=True)
     data, text = folder / f"{name}.csv", folder / f"{name}.md"
-    table.to_csv(data, index=False)
-    text.write_text(f"{heading(name, params)}\n\n{as_markdown(table)}\n")
+    with written_whole(data) as beside:
+        table.to_csv(beside, index=False)
+    write_text(text, f"{heading(name, params)}\n\n{as_markdown(table)}\n")
     return [data, text]
 
 
@@ -180,32 +196,30 @@ def heading(name: str, params: Params) -> str:
 
 
 def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The four tables as the last run wrote them.
+    """The four tables as the last run wrote them, each with its name.
 
     Raises:
-        FileNotFoundError: naming the first one that is not there.
+        ReportError: naming the first one that is not there.
     """
     for name in TITLES:
         path = params.folder / "tables" / f"{name}.csv"
         if not path.exists():
-            raise FileNotFoundError(
-                f"{path} is not there yet: yt8m run params/{params.experiment}.yaml"
-            )
+            raise ReportError(f"{path} is not there yet: yt8m run params/{params.experiment}.yaml")
         yield name, pd.read_csv(path)
 
 
 def as_text(table: pd.DataFrame) -> str:
-    """A table for the terminal, with intervals in one column and figures as a person reads them."""
+    """A table for the terminal: an interval in one column, values rounded by what they measure."""
     return _folded(table).to_string(index=False)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
-    """A table for a README."""
+    """The table for a README, with intervals and values as ``as_text`` has them."""
     return _folded(table).to_markdown(index=False, disable_numparse=True)
 
 
 def _folded(table: pd.DataFrame) -> pd.DataFrame:
-    """Writes ``x_low`` and ``x_high`` as one interval and rounds each column by what it holds."""
+    """Write ``x_low`` and ``x_high`` as one interval and round each column by what it holds."""
     columns: dict[str, list[str]] = {}
     for name in table.columns:
         if name.endswith("high"):
@@ -216,7 +230,7 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
             heading = f"{stem.replace('_', ' ')}95 %"
             columns[heading] = [_ends(low, high) for low, high in pairs]
         else:
-            columns[name.replace("_", " ")] = [_figure(name, value) for value in table[name]]
+            columns[name.replace("_", " ")] = [_rounded(name, value) for value in table[name]]
     return pd.DataFrame(columns)
 
 
@@ -224,7 +238,7 @@ def _ends(low: float, high: float) -> str:
     return "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
 
 
-def _figure(name: str, value: Any) -> str:
+def _rounded(name: str, value: Any) -> str:
     if value == "" or value is None or (isinstance(value, float) and np.isnan(value)):
         return ""
     if not isinstance(value, int | float | np.number):

@@ -1,16 +1,17 @@
-"""How sure a difference of GAPs is: the paired bootstrap over videos.
+"""How sure an effect is: the paired bootstrap over videos.
 
 Models are compared on the same resampled videos, so what makes a video hard for both cancels out.
 """
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from yt8m_lib.files import written_whole
 from yt8m_lib.scoring.metrics import POOL, gap
 from yt8m_lib.scoring.predictions import Predictions
 from yt8m_lib.scoring.ranking import descending
@@ -20,16 +21,16 @@ RESAMPLES = 1000  # behind every interval
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A figure measured on some videos, and what it is on each resample of these videos.
+    """A value measured on some videos, and what it is on each resample of these videos.
 
-    Resample r of two figures of the same videos is of the same draw, so figures subtract resample
-    by resample: what is left is the paired bootstrap of their difference.
+    Resample r of two values measured on the same videos is of the same draw. So estimates subtract
+    resample by resample, and what is left is the paired bootstrap of their difference.
 
     Attributes:
-        value: the figure.
-        resamples: float64 [R].
-        videos: how many videos it was measured on.
-        digest: of their ids; "" for what was not measured on videos.
+        value: measured on the videos as they are.
+        resamples: the value on each resample, float64 [R].
+        videos: how many videos it was measured on; 0 for what was not measured on videos.
+        digest: of the videos' ids; "" for what was not measured on videos.
     """
 
     value: float
@@ -44,14 +45,13 @@ class Estimate:
         )
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Percentile interval; see ``interval``."""
+        """The percentile interval (low, high) of the resamples; see ``interval``."""
         return interval(self.resamples, level)
 
     def save(self, path: str | Path) -> None:
         """Write one ``.npz`` file."""
-        np.savez(
-            path, value=self.value, resamples=self.resamples, videos=self.videos, digest=self.digest
-        )
+        with written_whole(path) as beside, open(beside, "wb") as file:
+            np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -62,27 +62,45 @@ class Estimate:
             )
 
     @classmethod
-    def mean(cls, figures: Sequence[Self]) -> Self:
-        """The mean of several figures of the same videos."""
-        first, *others = figures
+    def mean(cls, estimates: Sequence[Self]) -> Self:
+        """The mean of several values measured on the same videos.
+
+        Raises:
+            ValueError: for other videos, or another number of resamples.
+        """
+        first, *others = estimates
         for other in others:
             first._check(other)
-        resamples = np.mean([figure.resamples for figure in figures], axis=0)
-        value = float(np.mean([figure.value for figure in figures]))
+        resamples = np.mean([estimate.resamples for estimate in estimates], axis=0)
+        value = float(np.mean([estimate.value for estimate in estimates]))
         return cls(value, resamples, first.videos, first.digest)
 
+    def is_paired_with(self, other: Self) -> bool:
+        """Whether both were measured on the same videos and resampled alike."""
+        return (self.digest, len(self.resamples)) == (other.digest, len(other.resamples))
+
     def _check(self, other: Self) -> None:
-        if (self.digest, len(self.resamples)) != (other.digest, len(other.resamples)):
+        if not self.is_paired_with(other):
             raise ValueError(
-                f"figures of other videos or resamples cannot be paired: {self.videos} videos, "
+                f"estimates of other videos or resamples cannot be paired: {self.videos} videos, "
                 f"{len(self.resamples)} resamples, and {other.videos}, {len(other.resamples)}"
             )
 
 
 def gap_estimate(model: Predictions, resamples: int = RESAMPLES) -> Estimate:
-    """GAP of a model, and on each resample of its videos."""
+    """GAP of a model, measured on its videos and on each resample of them."""
     digest = hashlib.sha256(model.ids.tobytes()).hexdigest()[:16]
     return Estimate(gap(model), bootstrap_gap(model, resamples), len(model), digest)
+
+
+def mean_estimate(values: Sequence[float], resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Mean of measurements that are not made on videos (sizes, times).
+
+    Here a resample draws as many of the measurements with replacement, instead of videos.
+    """
+    values = np.asarray(values, np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(values), (resamples, len(values)))
+    return Estimate(float(values.mean()), values[draws].mean(axis=1))
 
 
 def bootstrap_gap(model: Predictions, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -116,10 +134,10 @@ def bootstrap_gap(model: Predictions, resamples: int = RESAMPLES, seed: int = 0)
 
 
 def interval(differences: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of bootstrapped differences.
+    """The percentile interval (low, high) of bootstrapped differences.
 
     Args:
-        differences: of two rows of ``bootstrap_gap``, or their mean over seeds, [R].
+        differences: of two models' ``bootstrap_gap``, or their mean over seeds, [R].
         level: share of them inside; the rest is split evenly between the two sides.
     """
     low, high = np.quantile(differences, [(1 - level) / 2, (1 + level) / 2])

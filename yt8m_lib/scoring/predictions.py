@@ -6,7 +6,6 @@ ragged rows: video ``i`` has ``label_classes[label_offsets[i]:label_offsets[i + 
 """
 
 import hashlib
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Self
 
 import numpy as np
 
+from yt8m_lib.files import written_whole
 from yt8m_lib.scoring.ranking import blocks, top
 
 
 def selection_half(ids: np.ndarray) -> np.ndarray:
-    """Which videos choices are made on; every reported figure comes from the others.
+    """Which videos choices are made on; every reported value comes from the others.
 
     The halves follow from the id alone (one bit of its BLAKE2 hash), so they are the same on every
     machine, in every order and for every subset of the videos.
@@ -34,7 +34,7 @@ def selection_half(ids: np.ndarray) -> np.ndarray:
 
 
 def report_half(predictions: "Predictions") -> "Predictions":
-    """The videos that figures are reported on: those that no choice was made on."""
+    """The videos that values are reported on: those that no choice was made on."""
     return predictions.select(~selection_half(predictions.ids))
 
 
@@ -46,7 +46,7 @@ class Predictions:
         ids: video ids, bytes [N].
         classes: uint16 [N, k].
         confidences: float32 [N, k], descending; of equal ones the lower class comes first.
-        label_classes: the L labels of all videos after each other, uint16 [L].
+        label_classes: the L labels of all videos, one video's after another's, uint16 [L].
         label_offsets: where each video's labels start and end, int64 [N + 1].
     """
 
@@ -94,12 +94,12 @@ class Predictions:
     def from_batches(
         cls, batches: Iterable[tuple[Sequence, np.ndarray, np.ndarray]], k: int = 20
     ) -> Self:
-        """Stream ``(ids, predictions, labels)`` batches; only their best k are ever held."""
+        """Keep the k best of ``(ids, predictions, labels)`` batches that arrive one at a time."""
         return cls.concatenate([cls.from_dense(*batch, k) for batch in batches])
 
     @classmethod
     def concatenate(cls, parts: Sequence[Self]) -> Self:
-        """One after the other; all must keep the same k."""
+        """Join the videos of several parts, which must all keep the same k."""
         if not parts:
             raise ValueError("no videos: nothing to concatenate")
         counts = np.concatenate([part.positives for part in parts])
@@ -125,11 +125,11 @@ class Predictions:
         return np.diff(self.label_offsets)
 
     def dense(self, rows: slice = slice(None), classes: int | None = None) -> np.ndarray:
-        """Confidences of some videos, float32 [n, classes]; 0 where a class was not kept.
+        """Confidences of n videos, float32 [n, classes]; 0 where a class was not kept.
 
         Args:
             rows: which videos; all by default.
-            classes: the width, the largest class here + 1 by default.
+            classes: how many classes there are; the largest class here + 1 by default.
         """
         chosen = self.classes[rows]
         wide = np.zeros((len(chosen), classes or int(self.classes.max()) + 1), np.float32)
@@ -137,7 +137,11 @@ class Predictions:
         return wide
 
     def hits(self, k: int | None = None) -> np.ndarray:
-        """Whether each of the first k classes is a label of its video, bool [N, k]; of all kept."""
+        """Whether each of the first k classes is a label of its video, bool [N, k].
+
+        Args:
+            k: how many of the kept classes to look at; all by default.
+        """
         return self.labelled(self.classes[:, :k])
 
     def labelled(self, classes: np.ndarray) -> np.ndarray:
@@ -152,7 +156,11 @@ class Predictions:
         return found
 
     def select(self, mask: np.ndarray) -> Self:
-        """Only some videos: a bool mask [N], or row numbers in any order, repeats allowed."""
+        """Take some of the videos.
+
+        Args:
+            mask: bool [N], or row numbers in any order, which may repeat.
+        """
         rows = np.arange(len(self))[mask]
         counts = self.positives[rows]
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
@@ -167,14 +175,9 @@ class Predictions:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write one ``.npz`` file, whole or not at all: beside it first, then renamed."""
-        path = Path(path)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(beside, "wb") as file:
+        """Write one ``.npz`` file."""
+        with written_whole(path) as beside, open(beside, "wb") as file:
             np.savez(file, **{field.name: getattr(self, field.name) for field in fields(self)})
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -218,8 +221,8 @@ def align(
         candidates: how many of each model's best classes count.
 
     Returns:
-        Classes uint16 [n, C], ascending (rows with fewer end in class 0), and confidences float32
-        [n, C, M]; 0 where a model did not keep the class, and in the filling.
+        Classes uint16 [n, C], ascending, and confidences float32 [n, C, M], 0 where a model did not
+        keep the class. A video of fewer than C classes is filled up with class 0 at confidence 0.
     """
     union = np.sort(np.concatenate([p.classes[rows, :candidates] for p in predictions], axis=1))
     new = np.ones(union.shape, bool)
@@ -255,14 +258,11 @@ def average(
         ValueError: for other videos, labels, or a k or weights that make no sense.
     """
     check_same_videos(predictions)
-    shares = np.asarray(weights, np.float64)
-    if shares.shape != (len(predictions),) or not (shares >= 0).all() or not shares.any():
-        raise ValueError(f"{len(predictions)} predictions cannot be weighted by {list(weights)}")
+    shares = _shares(weights, len(predictions))
     most = max(p.k for p in predictions)
     k = most if k is None else k
     if not 0 < k <= most:
         raise ValueError(f"k is {k}, but the models kept {most} classes at most")
-    shares = (shares / shares.sum()).astype(np.float32)
     parts = []
     for rows in blocks(len(predictions[0])):
         classes, values = align(predictions, rows, most)
@@ -273,6 +273,18 @@ def average(
     return Predictions(first.ids, best, confidences, first.label_classes, first.label_offsets)
 
 
+def _shares(weights: Sequence[float], members: int) -> np.ndarray:
+    """Weights scaled to sum 1, float32 [members].
+
+    Raises:
+        ValueError: for another number of weights, a negative one, or all 0.
+    """
+    given = np.asarray(weights, np.float64)
+    if given.shape != (members,) or not (given >= 0).all() or not given.any():
+        raise ValueError(f"{members} predictions cannot be weighted by {list(weights)}")
+    return (given / given.sum()).astype(np.float32)
+
+
 def _as_bytes(ids: Sequence[bytes | str]) -> np.ndarray:
-    """Ids as a fixed-width bytes array [N]."""
+    """Ids as bytes of one width, [N]."""
     return np.asarray([i if isinstance(i, bytes) else str(i).encode() for i in ids], np.bytes_)

@@ -41,9 +41,12 @@ def top(dense: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def descending(confidences: np.ndarray) -> np.ndarray:
-    """Order [P] that sorts confidences [P] from high to low; equal ones stay in their order.
+    """The order, int64 [P], that sorts confidences [P] from high to low; equal ones keep theirs.
 
     A few times faster than a stable argsort, because the keys are plain unique integers.
+
+    Raises:
+        ValueError: for a confidence that is negative, infinite or not a number.
     """
     keys = (_descending_bits(confidences) << 32) | np.arange(len(confidences), dtype=np.uint64)
     keys.sort()
@@ -51,7 +54,7 @@ def descending(confidences: np.ndarray) -> np.ndarray:
 
 
 def blocks(videos: int, size: int = BLOCK) -> Iterator[slice]:
-    """Slices of at most ``size`` rows that cover so many videos in order."""
+    """Slices of at most ``size`` rows that cover all rows of ``videos`` videos in order."""
     return (slice(start, min(start + size, videos)) for start in range(0, videos, size))
 
 

@@ -1,0 +1,23 @@
+"""Running smoke.yaml as ``make run`` does it, in processes of its own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from yt8m_lib.settings import ROOT
+
+# Columns of the tables that measure the machine, not the model.
+TIMINGS = ["seconds_float32", "seconds_quantized", "time_ratio"]
+
+
+def command(results: str | Path, *more: str) -> list[str]:
+    """The command that runs smoke.yaml into a folder of results."""
+    where = ["--set", f"results={results}"]
+    return [sys.executable, "-m", "yt8m_lib", "run", "params/smoke.yaml", *where, *more]
+
+
+def run(results: str | Path, *more: str) -> str:
+    """Run it; returns what it printed."""
+    done = subprocess.run(command(results, *more), cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

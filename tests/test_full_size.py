@@ -1,0 +1,145 @@
+"""The published sizes for real: ``make full-size``. Minutes and gigabytes, so not in ``make test``.
+
+Every published configuration trains one step and predicts one batch of 16 videos of 300 frames and
+3,862 classes; a subset that fits the budget, with random weights, becomes one SavedModel that is
+loaded and run in a fresh process. Each has a process of its own, so its peak memory is its own.
+The tables go to ``results/reference/full_size/``.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from yt8m_lib import params
+from yt8m_lib.files import write_text
+from yt8m_lib.methods import devices
+from yt8m_lib.report import tables
+from yt8m_lib.settings import FEATURES, ROOT
+
+pytestmark = pytest.mark.full_size
+
+VIDEOS, FRAMES = 16, 300
+MEMBERS = ("NetVLAD1", "FVNet", "DBoF1", "DBoF2", "DBoF3", "RNN1", "RNN2", "RNN3")
+PAPER = params.load("params/paper.yaml")
+PUBLISHED = [name for name, model in PAPER.models.items() if model.published]
+
+
+def test_every_published_model_trains_a_step_and_predicts():
+    record("one_step", [in_own_process(one_step, name) for name in PUBLISHED])
+
+
+def test_a_graph_that_fits_the_budget_tags_a_batch(tmp_path):
+    folder = str(tmp_path / "model")
+    row = in_own_process(build_graph, folder) | in_own_process(use_graph, folder)
+    record("graph", [row])
+    assert row["bytes_on_disk"] <= PAPER.ensembling.budget_bytes
+
+
+def record(name: str, rows: list[dict]) -> None:
+    table, folder = pd.DataFrame(rows), ROOT / "results" / "reference" / "full_size"
+    write_text(folder / f"{name}.csv", table.to_csv(index=False))
+    write_text(folder / f"{name}.md", f"{tables.as_markdown(table)}\n")
+    print(f"\n{tables.as_text(table)}")
+
+
+def in_own_process(function: Callable[[str], dict], argument: str) -> dict:
+    print(f"{function.__name__} {argument} ...", flush=True)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        row = process.submit(function, argument).result()
+    print(f"  {row}", flush=True)
+    return row
+
+
+def one_step(name: str) -> dict:
+    """Train one step and predict one batch with a published configuration."""
+    devices.prepare()
+    import tensorflow as tf
+
+    from yt8m_lib import models
+    from yt8m_lib.methods.training import Trainer
+
+    model = models.build(PAPER.models[name], PAPER.data.classes)
+    trainer = Trainer(model, PAPER.models[name], PAPER.training, seed=1)
+    batch = {key: tf.constant(value) for key, value in make_batch().items()}
+    started = time.perf_counter()
+    tf.function(trainer._train_step)(batch, tf.constant([1, 1]))
+    trained = time.perf_counter()
+    predictions = tf.function(lambda inputs: model(inputs, training=False))(batch).numpy()
+    predicted = time.perf_counter()
+    check(predictions)
+    assert np.isfinite(trainer.loss_sum.numpy())
+    return {
+        "model": name,
+        "parameters": model.count_params(),
+        "seconds_step": trained - started,
+        "seconds_predict": predicted - trained,
+        "peak_gigabytes": peak_gigabytes(),
+    }
+
+
+def build_graph(folder: str) -> dict:
+    """Export the members with random weights, one after the other, as one SavedModel."""
+    devices.prepare()
+    import keras
+
+    from yt8m_lib import models
+    from yt8m_lib.methods import codecs, export
+
+    started, members = time.perf_counter(), []
+    for name in MEMBERS:
+        model = models.build(PAPER.models[name], PAPER.data.classes)
+        weights = (variable.numpy() for variable in model.variables)
+        members.append(export.Member(model, codecs.encode_weights(weights)))
+    keras.backend.clear_session()
+    graph = export.EnsembleGraph(members, [1.0] * len(members))
+    size = export.save(graph, folder, PAPER, {}, PAPER.ensembling.budget_bytes)
+    return {
+        "members": " + ".join(MEMBERS),
+        "bytes_on_disk": size,
+        "seconds_export": time.perf_counter() - started,
+        "peak_gigabytes_export": peak_gigabytes(),
+    }
+
+
+def use_graph(folder: str) -> dict:
+    """Load the SavedModel in a fresh process and tag a batch, twice: the first call decodes."""
+    devices.prepare()
+    import tensorflow as tf
+
+    from yt8m_lib.methods import inference
+
+    started = time.perf_counter()
+    tag, _ = inference.load_exported(folder)
+    seconds = {"seconds_load": time.perf_counter() - started}
+    inputs = {key: tf.constant(make_batch()[key]) for key in ("frames", "num_frames")}
+    for call in ("first", "second"):
+        started = time.perf_counter()
+        answer = tag(**inputs)
+        seconds[f"seconds_{call}_batch"] = time.perf_counter() - started
+        assert answer["classes"].shape == answer["confidences"].shape == (VIDEOS, 20)
+        check(answer["predictions"].numpy())
+    return seconds | {"peak_gigabytes_use": peak_gigabytes()}
+
+
+def make_batch() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (VIDEOS, FRAMES, FEATURES), dtype=np.uint8)
+    labels = (rng.random((VIDEOS, PAPER.data.classes)) < 3 / PAPER.data.classes).astype(np.float32)
+    counts = np.linspace(120, FRAMES, VIDEOS).astype(np.int32)
+    return {"frames": frames, "num_frames": counts, "labels": labels}
+
+
+def check(predictions: np.ndarray) -> None:
+    assert predictions.shape == (VIDEOS, PAPER.data.classes)
+    assert np.all((predictions >= 0) & (predictions <= 1))  # so every one is finite
+
+
+def peak_gigabytes() -> float:
+    """Peak memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -1,0 +1,231 @@
+"""What each command of the command line does; ``cli`` says how they are called.
+
+What takes seconds to import is imported by the command that needs it.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from yt8m_lib import params as params_files
+from yt8m_lib.params import ParamsError
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run an experiment and print its tables."""
+
+    if options.models and not options.only:
+        raise ParamsError("--models narrows one phase down: name it with --only")
+    from yt8m_lib.experiment import running
+
+    only = [options.only] if options.only else []
+    params = running.run(
+        options.params,
+        options.overrides,
+        only,
+        options.first,
+        options.models,
+        force=options.force,
+        rerun=options.rerun,
+        accept_code=options.accept_code,
+        executor=options.executor,
+        say=lambda line: print(line, flush=True),
+    )
+    if not only or only == ["report"]:
+        _print_tables(params)
+
+
+def synthesize(options: argparse.Namespace) -> None:
+    """Write an experiment's stand-in data."""
+    _start_tensorflow()
+    from yt8m_lib.data import synthetic
+
+    params = _load(options)
+    if not params.synthetic:
+        raise ParamsError(f"{params.experiment} has no `synthetic` section: it reads real data")
+    train, validation = synthetic.write(params)
+    print(f"{len(train)} training and {len(validation)} validation shards in {params.folder}/data")
+
+
+def tables(options: argparse.Namespace) -> None:
+    """Print the paper's four tables."""
+    from yt8m_lib.report import tables
+
+    params = _load(options)
+    if options.json:
+        _print_json({n: json.loads(t.to_json(orient="records")) for n, t in tables.read(params)})
+    else:
+        _print_tables(params)
+
+
+def findings(options: argparse.Namespace) -> None:
+    """Test each claim of the paper on all finished repeats."""
+    from yt8m_lib.report import findings, tables
+
+    params = _load(options)
+    params_files.check_data(params)
+    for file in [*options.add, *([options.against] if options.against else [])]:
+        if not Path(file).is_file():
+            raise ParamsError(f"there is no file {file!r}")
+    repeats = dict(map(findings.load, options.add)) | findings.repeats(params)
+    if not repeats:
+        raise ParamsError(f"{params.experiment} has no finished repeat: yt8m run {options.params}")
+    table = findings.table(list(repeats.values()))
+    others = findings.other_choices(table, params.other_choices)
+    _write_findings(params, {"findings": table, "other_choices": others})
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+        return
+    print(f"{tables.heading('findings', params)}\n\n{tables.as_text(table)}")
+    print(f"\n{findings.decided(table)}")
+    if len(others):
+        print(f"\n{tables.heading('other_choices', params)}\n\n{tables.as_text(others)}\n")
+    if options.against:
+        _compare(table, options.against)
+
+
+def _write_findings(params: Any, made: dict[str, Any]) -> None:
+    from yt8m_lib.report import figures, tables
+
+    for name, table in made.items():
+        if len(table):
+            tables.write(table, name, params)
+            picture = params.folder / "tables" / f"{name}.png"
+            figures.DRAWINGS[name](table).savefig(picture, dpi=120, bbox_inches="tight")
+
+
+def _compare(table: Any, record: str) -> None:
+    import pandas as pd
+
+    from yt8m_lib.report import findings, tables
+
+    outside = findings.outside(table, pd.read_csv(record))
+    words = tables.as_text(outside) if len(outside) else "none"
+    count = f"{len(outside)} of {len(table)}; 1 in 20 is to be expected"
+    print(f"effects outside the intervals of {record} ({count}):\n{words}")
+
+
+def _print_tables(params: Any) -> None:
+    from yt8m_lib.report import tables
+
+    for name, table in tables.read(params):
+        print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
+    print(
+        f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"
+        f"Tables, figures and executed notebooks: {params.folder}\n"
+        f"The model, ready to tag videos: {params.folder / 'model'}\n"
+        "Compare the runs: make ui        Explore the notebooks: make lab"
+    )
+
+
+def sizes(options: argparse.Namespace) -> None:
+    """Print the bytes of every model."""
+    _start_tensorflow()
+    from yt8m_lib.methods.sizes import model_sizes, which_fit
+    from yt8m_lib.report import tables
+
+    params = _load(options)
+    table = model_sizes(params)
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+    else:
+        print(tables.as_text(table))
+        counted = table[table["published"]] if table["published"].any() else table[:-1]
+        budget = params.ensembling.budget_bytes
+        sizes = dict(zip(counted["model"], counted["bytes_stored"], strict=True))
+        print(
+            f"{which_fit(sizes, budget)}\nAn RNN's cell has two kernels here that the "
+            "released code fuses: three tables of 1,024 bytes more for an LSTM."
+        )
+
+
+def import_checkpoint(options: argparse.Namespace) -> None:
+    """Turn a released checkpoint into a model of ours."""
+    _start_tensorflow()
+    from yt8m_lib.methods import checkpoints
+
+    params = _load(options)
+    size = checkpoints.export_imported(
+        options.checkpoint,
+        params,
+        options.model,
+        options.output,
+        options.averaged,
+        options.quantize,
+    )
+    print(f"{options.output}: {size:,} bytes; tag videos with: yt8m predict {options.output} ...")
+
+
+def split(options: argparse.Namespace) -> None:
+    """Choose the hold-out and write the lists of shards."""
+    from yt8m_lib.data import shards
+
+    lists = shards.hold_out(options.glob, options.hold_out, options.seed, options.train)
+    for name, files in zip(("train", "validation"), lists, strict=True):
+        path = shards.write_list(files, options.output, name)
+        print(f"{path}: {len(files)} shards")
+    print("give them to an experiment as data.train and data.validation")
+
+
+def clean(options: argparse.Namespace) -> None:
+    """Delete all that an experiment left."""
+    from yt8m_lib.experiment import tracking
+
+    params = _load(options)
+    tracking.forget(params)
+    print(f"deleted {params.folder} and its runs")
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """Check shards and count what they hold; exits with 1 where one is damaged."""
+    _start_tensorflow()
+    from yt8m_lib.data import inspection, shards
+    from yt8m_lib.report import tables
+
+    table = inspection.inspect(shards.find(options.glob), labels=False)
+    if options.json:
+        _print_json(json.loads(table.to_json(orient="records")))
+    else:
+        print(tables.as_text(table))
+        bad = int((table["bad"] != "").sum())
+        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
+    if (table["bad"] != "").any():
+        sys.exit(1)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Print an exported model's metrics on labelled videos."""
+    _start_tensorflow()
+    from yt8m_lib.methods import inference
+
+    measured = inference.evaluate_exported(options.model, options.glob)
+    if options.json:
+        _print_json(measured)
+    else:
+        for name, value in measured.items():
+            print(f"{name:10} {value:,.5f}" if isinstance(value, float) else f"{name:10} {value:,}")
+
+
+def predict(options: argparse.Namespace) -> None:
+    """Tag videos with an exported model."""
+    _start_tensorflow()
+    from yt8m_lib.methods import inference
+
+    videos = inference.predict_to_csv(options.model, options.glob, options.output)
+    print(f"{videos:,} videos in {options.output}")
+
+
+def _load(options: argparse.Namespace) -> Any:
+    return params_files.load(options.params, options.overrides)
+
+
+def _start_tensorflow() -> None:
+    from yt8m_lib.methods import devices
+
+    devices.prepare()
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))

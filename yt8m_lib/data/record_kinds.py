@@ -1,0 +1,181 @@
+"""What a kind of records offers, and what serves all kinds: telling them apart, writing, checking.
+
+A record is a serialised ``tf.train.SequenceExample`` or ``tf.train.Example`` in a TFRecord shard.
+An ``Example`` parses as a ``SequenceExample`` without feature lists whose context is its features,
+so every record is looked at as a ``SequenceExample``. To add a kind, write a file such as
+``video_level.py`` and a line in ``catalogue.RECORD_KINDS``; parameter files name it as
+``data.level``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from yt8m_lib.catalogue import RECORD_KINDS
+from yt8m_lib.data.shards import DataError
+from yt8m_lib.files import written_whole
+from yt8m_lib.settings import Data
+
+
+class ParsedVideos(NamedTuple):
+    """A batch of B videos as a record kind reads them."""
+
+    ids: tf.Tensor  # string [B]
+    labels: tf.SparseTensor  # int64, the labels of each video in its row
+    frames: tf.Tensor  # uint8 [B, T, 1152], rgb then audio; padding is byte 0
+    num_frames: tf.Tensor  # int32 [B]
+
+
+class RecordKind(ABC):
+    """One kind of records: how they are recognised, read, inspected and written.
+
+    Attributes:
+        name: the kind's name in ``data.level``.
+        id_feature: the context feature that holds the video's id, one bytes value.
+        labels_feature: the context feature that holds the video's labels, a list of int64.
+    """
+
+    name: str
+    id_feature = "id"
+    labels_feature = "labels"
+
+    @abstractmethod
+    def recognises(self, record: tf.train.SequenceExample) -> bool:
+        """Whether a record is of this kind, judged by the names of its features."""
+
+    @abstractmethod
+    def parse(self, records: tf.Tensor, data: Data) -> ParsedVideos:
+        """Parse a batch of serialised records, string [B].
+
+        This is graph code of an input pipeline: ``check_videos`` reports what is wrong with a
+        record. Labels are checked for all kinds alike, in ``labels.multi_hot``.
+        """
+
+    @abstractmethod
+    def seconds(self, record: tf.train.SequenceExample) -> int:
+        """How many frames, one a second, a record holds; 1 where it holds a mean."""
+
+    @abstractmethod
+    def problems(self, record: tf.train.SequenceExample) -> Iterator[str]:
+        """Say what is wrong with a record's frames, one problem after the other."""
+
+    @abstractmethod
+    def serialise(self, video: Any) -> bytes:
+        """Serialise a video, the same bytes for the same video.
+
+        Args:
+            video: what the kind's file defines, such as ``frame_level.FrameVideo``.
+        """
+
+    def chunk(self, data: Data) -> int | None:
+        """How many records are parsed together; None for as many as a batch has."""
+        return None
+
+    def warning(self, data: Data) -> str:
+        """What users of these settings should be warned of, or ""."""
+        return ""
+
+    @property
+    def context_features(self) -> dict[str, Any]:
+        """Id and labels as ``tf.io.parse_example`` wants them described."""
+        return {
+            self.id_feature: tf.io.FixedLenFeature([], tf.string),
+            self.labels_feature: tf.io.VarLenFeature(tf.int64),
+        }
+
+
+def kind_of(record: bytes) -> RecordKind | None:
+    """The kind that recognises a serialised record, or None."""
+    try:
+        video = tf.train.SequenceExample.FromString(record)
+    except DecodeError:
+        return None
+    kinds = (RECORD_KINDS[name] for name in RECORD_KINDS)
+    return next((kind for kind in kinds if kind.recognises(video)), None)
+
+
+def kind_of_shard(file: str) -> RecordKind:
+    """The kind of a shard's first record.
+
+    Raises:
+        DataError: when the shard is damaged, empty, not there, or of no known kind.
+    """
+    try:
+        record = next(iter(tf.data.TFRecordDataset(file).take(1).as_numpy_iterator()), None)
+    except (tf.errors.OpError, OSError) as error:
+        raise DataError(f"{file}: not a readable TFRecord shard: {error}") from None
+    kind = None if record is None else kind_of(record)
+    if kind is None:
+        what = "no record" if record is None else f"records that are of none of {known_kinds()}"
+        raise DataError(f"{file}: holds {what}. Leave it out with `data.exclude`.")
+    return kind
+
+
+def check_kind(file: str, expected: str) -> None:
+    """Refuse a shard whose records are of another kind, before anything is trained on it.
+
+    Raises:
+        DataError: as ``kind_of_shard``, or when the kind is not the expected one.
+    """
+    found = kind_of_shard(file).name
+    if found != expected:
+        raise DataError(
+            f"{file}: read as {expected}-level records, holds {found}-level ones. "
+            f"Set `data.level: {found}`, or give other shards."
+        )
+
+
+def known_kinds() -> str:
+    """The kinds that there are, for error messages."""
+    return f"the known kinds ({', '.join(RECORD_KINDS)})"
+
+
+def check_videos(good: tf.Tensor, problem: str, ids: tf.Tensor, *values: tf.Tensor) -> tf.Operation:
+    """Check a batch inside an input pipeline.
+
+    Args:
+        good: bool [B], False for the videos that have the problem.
+        problem: what is wrong, to be followed by the ids of those videos.
+        ids: string [B].
+        values: further tensors [B] to show for those videos.
+
+    Returns:
+        An operation that raises ``tf.errors.InvalidArgumentError`` unless all are good.
+    """
+    shown = [tf.boolean_mask(value, ~good) for value in (ids, *values)]
+    return tf.debugging.Assert(tf.reduce_all(good), [problem, *shown], summarize=3)
+
+
+def write_records(path: str | Path, videos: Iterable[Any], kind: RecordKind) -> int:
+    """Write a shard of videos of one kind, whole or not at all; returns how many it holds."""
+    return write_serialised(path, (kind.serialise(video) for video in videos))
+
+
+def write_serialised(path: str | Path, records: Iterable[bytes]) -> int:
+    """Write a TFRecord file, whole or not at all; returns how many records it holds."""
+    count = 0
+    with written_whole(path) as beside, tf.io.TFRecordWriter(beside) as writer:
+        for record in records:
+            writer.write(record)
+            count += 1
+    return count
+
+
+def example(**features: Any) -> tf.train.Example:
+    """An ``Example`` of these features: bytes, integers or floats; None leaves a feature out."""
+    given = {name: _feature(value) for name, value in features.items() if value is not None}
+    return tf.train.Example(features=tf.train.Features(feature=given))
+
+
+def _feature(value: Any) -> tf.train.Feature:
+    if isinstance(value, bytes):
+        return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+    value = np.asarray(value)
+    if value.dtype.kind == "f" and value.size:
+        return tf.train.Feature(float_list=tf.train.FloatList(value=value))
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=value.astype(np.int64)))

@@ -1,0 +1,142 @@
+"""Where notebooks run: one function executes one of them, an executor decides where.
+
+``local`` runs them one after the other in this process, as papermill's users expect. To add
+another, write a class with the same ``run`` and a line in ``catalogue.EXECUTORS``.
+"""
+
+import logging
+import os
+import shlex
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient.exceptions import DeadKernelError
+from typing_extensions import override
+
+from yt8m_lib.errors import UserError
+from yt8m_lib.experiment import tracking
+from yt8m_lib.settings import ROOT
+
+
+class PhaseError(UserError):
+    """A phase's notebook failed; the message says where and why."""
+
+
+@dataclass(frozen=True)
+class NotebookTask:
+    """One notebook to execute for some models.
+
+    Attributes:
+        phase: whose notebook it is.
+        params_file: the experiment's, as the notebook names it.
+        overrides: ``KEY=VALUE`` settings.
+        models: names that narrow the phase down; all when empty.
+        output: where the executed notebook goes, a file of this task's own.
+    """
+
+    phase: str
+    params_file: str
+    overrides: tuple[str, ...]
+    models: tuple[str, ...]
+    output: Path
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What the notebook's parameters cell is given."""
+        return {
+            "params_file": self.params_file,
+            "overrides": shlex.join(self.overrides),
+            "models": " ".join(self.models),
+        }
+
+
+class Executor(ABC):
+    """Decides where tasks run."""
+
+    @abstractmethod
+    def run(self, tasks: Iterable[NotebookTask]) -> None:
+        """Execute tasks that do not depend on each other; returns when all are done.
+
+        Raises:
+            PhaseError: when a notebook fails.
+        """
+
+
+class Local(Executor):
+    """One task after the other, on this machine."""
+
+    @override
+    def run(self, tasks: Iterable[NotebookTask]) -> None:
+        for task in tasks:
+            execute(task)
+
+
+class OwnKernelManager(AsyncKernelManager):
+    """Starts notebooks on this very Python, whatever kernels are installed elsewhere."""
+
+    transport_encryption = "required"  # else the kernel warns of other users of this machine
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """The kernel of the running interpreter."""
+        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        curve = {"supported_encryption": ["curve"]}
+        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=curve)
+
+
+def execute(task: NotebookTask) -> None:
+    """Execute one notebook for its models, with papermill.
+
+    Raises:
+        PhaseError: when it fails.
+    """
+    _pass_on_output()
+    task.output.parent.mkdir(parents=True, exist_ok=True)
+    notebook = ROOT / "notebooks" / f"{task.phase}.ipynb"
+    os.environ[tracking.DRIVER] = str(os.getpid())
+    try:
+        papermill.execute_notebook(
+            notebook,
+            task.output,
+            parameters=task.parameters,
+            cwd=ROOT,
+            progress_bar=False,
+            log_output=True,
+            request_save_on_cell_execute=True,
+            kernel_manager_class=OwnKernelManager,
+        )
+    except papermill.PapermillExecutionError as error:
+        raise PhaseError(
+            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"The notebook with its traceback: {task.output}"
+        ) from None
+    except DeadKernelError:
+        raise PhaseError(
+            f"{notebook.name}: its process died (out of memory?). Finished models are kept: "
+            "the same command goes on from there."
+        ) from None
+    finally:
+        del os.environ[tracking.DRIVER]
+
+
+def _pass_on_output() -> None:
+    """Print what notebooks print, and nothing else of papermill's own messages."""
+    logger = logging.getLogger("papermill")
+    if logger.handlers:
+        return
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.addFilter(_is_progress)
+    logger.addHandler(handler)
+
+
+def _is_progress(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().strip(), ()  # lines come with and without end
+    return record.msg.startswith("[")

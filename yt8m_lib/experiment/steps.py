@@ -1,0 +1,317 @@
+"""What a step is: one run of one phase, with typed settings and parents by role.
+
+A step's settings are all that its result depends on besides its parents, the data and the code.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from typing_extensions import override
+
+from yt8m_lib import families, settings
+from yt8m_lib.catalogue import CODECS, METRICS, RECORD_KINDS
+from yt8m_lib.experiment.step_settings import (
+    DataSettings,
+    EnsembleSettings,
+    MeasuringSettings,
+    QuantizationSettings,
+    ReportSettings,
+    SoftTargetSettings,
+    TrainingSettings,
+)
+from yt8m_lib.settings import Model, Phase, Settings
+
+ANSWERING = "yt8m_lib.methods.inference:predict"  # what a model answers follows from here
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One run of one phase.
+
+    Attributes:
+        name: unique in its phase.
+        settings: all parameters that its result depends on.
+        parents: by role, the key or keys (``phase/name``) of the steps whose results it reads.
+        twin: key of a step that it shares its random numbers with, to be compared with it; "" if
+            it has random numbers of its own.
+        measuring: how its model is measured, where that can be done again by itself.
+        phase: which notebook makes it.
+        makes: the function whose code decides the result.
+        measures: the function that measures the result; "" where that is part of making it.
+        reads: what it takes from its parents: their weights alone, their answers as well, or
+            everything that was measured of them.
+    """
+
+    name: str
+    settings: Settings
+    parents: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
+    twin: str = ""
+    measuring: MeasuringSettings | None = None
+    phase: ClassVar[Phase]
+    makes: ClassVar[str]
+    measures: ClassVar[str] = ""
+    reads: ClassVar[Literal["weights", "answers", "everything"]] = "weights"
+
+    @property
+    def key(self) -> str:
+        """``phase/name``."""
+        return f"{self.phase}/{self.name}"
+
+    @property
+    def family(self) -> str:
+        """Name of the family that it belongs to; "" for none."""
+        return ""
+
+    @property
+    def aliases(self) -> set[str]:
+        """Names that narrow a phase down to this step."""
+        return {self.name}
+
+    @property
+    def parent_keys(self) -> tuple[str, ...]:
+        """Keys of all parents."""
+        return tuple(
+            key
+            for keys in self.parents.values()
+            for key in ((keys,) if isinstance(keys, str) else keys)
+        )
+
+    def code(self) -> tuple[str, ...]:
+        """Where the code begins that decides the result; see ``sources.code_digests``."""
+        return (self.makes, *self.modules())
+
+    def measuring_code(self) -> tuple[str, ...]:
+        """The same for the code that measures it; empty where that is part of making it."""
+        if self.measuring is None:
+            return ()
+        codecs = (CODECS.module(name) for name in (self.measuring.codec, "float32"))
+        metrics = (METRICS.module(name) for name in METRICS)
+        return (self.measures, *self.modules(), *codecs, *metrics)
+
+    def answering_code(self) -> tuple[str, ...]:
+        """The part of it that decides what the model answers."""
+        return (ANSWERING, *self.modules()) if self.measuring else ()
+
+    def modules(self) -> Iterator[str]:
+        """Modules that this step imports by the names in its settings."""
+        if isinstance(self.settings, DataSettings):
+            yield RECORD_KINDS.module(self.settings.data.level)
+
+    def described(self) -> dict[str, str]:
+        """Tags for people who look at the run in MLflow; nothing is decided by them."""
+        return {"family": self.family} if self.family else {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataStep(Step):
+    """Check and count the records."""
+
+    phase = "data"
+    makes = "yt8m_lib.phases.data:describe"
+    settings: DataSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelStep(Step):
+    """A step that trains a model, then measures it.
+
+    Attributes:
+        model: the name that the experiment gives this architecture.
+    """
+
+    model: str
+    settings: TrainingSettings
+    measuring: MeasuringSettings
+
+    @property
+    @override
+    def family(self) -> str:
+        return self.settings.model.family
+
+    @property
+    @override
+    def aliases(self) -> set[str]:
+        return {self.name, self.model}
+
+    @override
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield self.settings.model.traits.layers
+
+    @override
+    def described(self) -> dict[str, str]:
+        return super().described() | {"model": self.model, "round": "0"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherStep(ModelStep):
+    """Train an architecture on labels."""
+
+    phase = "teachers"
+    makes = "yt8m_lib.phases.teachers:fit"
+    measures = "yt8m_lib.phases.teachers:measure"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AveragingStep(ModelStep):
+    """Go on from a teacher while an average follows; parent ``teacher``.
+
+    Attributes:
+        kept: whether the averaged model is the one that teaches from here on.
+    """
+
+    phase = "averaging"
+    makes = "yt8m_lib.phases.averaging:fit"
+    measures = "yt8m_lib.phases.averaging:measure"
+    kept: bool
+
+    @override
+    def described(self) -> dict[str, str]:
+        return super().described() | {"kept": str(self.kept).lower()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftTargetsStep(Step):
+    """Choose a family's teachers and predict with them; parents ``candidates``.
+
+    Attributes:
+        teaching_family: whose teachers they are.
+        round: 1 or 2, the teaching round.
+    """
+
+    phase = "distillation"
+    makes = "yt8m_lib.phases.distillation:choose_teachers"
+    reads = "answers"
+    settings: SoftTargetSettings
+    teaching_family: str
+    round: int
+    layers: tuple[str, ...]
+
+    @property
+    @override
+    def family(self) -> str:
+        return self.teaching_family
+
+    @override
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield from self.layers
+        yield from (METRICS.module(name) for name in METRICS)
+
+    @override
+    def described(self) -> dict[str, str]:
+        return super().described() | {"round": str(self.round), "kind": "soft targets"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentStep(ModelStep):
+    """Train an architecture on labels and soft targets.
+
+    Parents: ``soft_targets``, and ``before``, the same architecture trained on labels alone.
+
+    Attributes:
+        round: 1 or 2, the teaching round.
+        taught_by: the family whose teachers predicted the soft targets.
+        compared: True for one that is only compared with the students and goes no further.
+    """
+
+    phase = "distillation"
+    makes = "yt8m_lib.phases.distillation:fit"
+    measures = "yt8m_lib.phases.distillation:measure"
+    round: int
+    taught_by: str
+    compared: bool
+
+    @override
+    def code(self) -> tuple[str, ...]:
+        begin = f"{self.makes}_averaged" if self.settings.averaging else self.makes
+        return (begin, *self.modules())
+
+    @override
+    def described(self) -> dict[str, str]:
+        kind = "compared student" if self.compared else "student"
+        own = {"round": str(self.round), "taught_by": self.taught_by, "kind": kind}
+        return super().described() | own
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizationStep(Step):
+    """Store a student's weights with a codec; parent ``student``."""
+
+    phase = "quantization"
+    makes = "yt8m_lib.phases.quantization:quantize"
+    settings: QuantizationSettings
+    student: str
+    model: str
+    model_settings: Model
+    round: int
+
+    @property
+    @override
+    def family(self) -> str:
+        return self.model_settings.family
+
+    @property
+    def codec(self) -> str:
+        """Name of the codec."""
+        return self.settings.codec
+
+    @property
+    @override
+    def aliases(self) -> set[str]:
+        return {self.name, self.model}
+
+    @override
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield self.model_settings.traits.layers
+        yield from (CODECS.module(name) for name in (self.codec, "float32"))
+        yield from (METRICS.module(name) for name in METRICS)
+
+    @override
+    def described(self) -> dict[str, str]:
+        own = {"model": self.model, "round": str(self.round), "student": self.student}
+        return super().described() | own | {"codec": self.codec}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleStep(Step):
+    """Search the weights, export one model, measure it.
+
+    Parents: ``members`` (quantised students), ``students`` and ``before`` (the same architectures
+    trained on labels) in the same order, and ``data``.
+    """
+
+    phase = "ensembling"
+    makes = "yt8m_lib.phases.ensembling:build"
+    reads = "answers"
+    settings: EnsembleSettings
+    layers: tuple[str, ...]
+
+    @override
+    def modules(self) -> Iterator[str]:
+        yield from super().modules()
+        yield from self.layers
+        yield from (CODECS.module(name) for name in (self.settings.codec, "float32"))
+        yield from (METRICS.module(name) for name in METRICS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStep(Step):
+    """Make the tables and findings from every other step."""
+
+    phase = "report"
+    makes = "yt8m_lib.phases.report:write"
+    reads = "everything"
+    settings: ReportSettings
+
+    @override
+    def modules(self) -> Iterator[str]:
+        # Named here, since for every other step the room that shows results decides nothing.
+        yield from (f"yt8m_lib.report.{name}" for name in ("tables", "figures", "findings"))
+
+
+def layers_of(models: Mapping[str, settings.Model], names: list[str]) -> tuple[str, ...]:
+    """The modules with the layers of these models."""
+    return tuple(sorted({families.family_of(models[n].architecture).layers for n in names}))

@@ -1,0 +1,119 @@
+"""Partial weight quantisation (sec. 3.2, Table 2; published system, sec. 7).
+
+A variable with more than 17,000 elements is stored by a codec, as published as 8-bit codes into a
+table of 256 centroids; every other one stays float32. ``catalogue.CODECS`` lists the codecs.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from yt8m_lib.catalogue import CODECS
+from yt8m_lib.errors import nearest
+from yt8m_lib.files import written_whole
+from yt8m_lib.methods.codecs.codec import Codec, CodecError, StoredVariable
+
+__all__ = [
+    "Codec", "CodecError", "StoredVariable", "bytes_of_shapes", "decode_weights", "encode_weights",
+    "load", "nbytes", "save",
+]  # fmt: skip
+
+MORE_THAN = 17_000  # elements that a variable may have and stay float32
+PLAIN = "float32"  # the codec of variables that are not quantised
+
+
+def encode_weights(
+    weights: Iterable[np.ndarray],
+    more_than: int = MORE_THAN,
+    codec: str = "linear",
+    seed: int = 0,
+) -> list[StoredVariable]:
+    """Encode the variables with more than ``more_than`` elements; the others stay float32.
+
+    Args:
+        weights: a model's variables.
+        more_than: elements that a variable may have and stay float32.
+        codec: name of the codec of the larger ones.
+        seed: decides what the codec draws at random, if it draws anything.
+
+    Returns:
+        The stored variables, in the order given.
+
+    Raises:
+        ValueError: when there is no such codec.
+        CodecError: when the codec cannot store a variable's values.
+    """
+    CODECS.check(codec)
+    stored = []
+    for values in weights:
+        name = codec if np.size(values) > more_than else PLAIN
+        stored.append(StoredVariable(name, CODECS[name].encode(values, seed)))
+    return stored
+
+
+def decode_weights(stored: Iterable[StoredVariable]) -> list[np.ndarray]:
+    """All variables as float32 arrays again, each in its own shape."""
+    return [variable.decode() for variable in stored]
+
+
+def nbytes(stored: Iterable[StoredVariable]) -> int:
+    """Bytes of stored variables together."""
+    return sum(variable.nbytes for variable in stored)
+
+
+def bytes_of_shapes(
+    shapes: Iterable[Sequence[int]], more_than: int = MORE_THAN, codec: str = "linear"
+) -> tuple[int, int]:
+    """Bytes that variables of these shapes take, before any of them is made.
+
+    Args:
+        shapes: of a model's variables.
+        more_than: elements that a variable may have and stay float32.
+        codec: name of the codec of the larger ones.
+
+    Returns:
+        Bytes with every variable in float32, and bytes with the larger ones encoded.
+    """
+    plain, coded = CODECS[PLAIN], CODECS[codec]
+    counts = [math.prod(shape) for shape in shapes]
+    return (
+        sum(plain.size(count) for count in counts),
+        sum((coded if count > more_than else plain).size(count) for count in counts),
+    )
+
+
+def save(stored: Sequence[StoredVariable], path: str | Path) -> None:
+    """Write stored variables as an ``.npz`` archive, whole.
+
+    Each array is named ``place/codec/array``: the variable's place in ``stored``, the codec's name
+    and the codec's own name of the array.
+    """
+    arrays = {
+        f"{place}/{variable.codec}/{name}": array
+        for place, variable in enumerate(stored)
+        for name, array in variable.arrays.items()
+    }
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        np.savez(file, **arrays)  # given a name, NumPy would add a suffix of its own
+
+
+def load(path: str | Path) -> list[StoredVariable]:
+    """Read what ``save`` wrote.
+
+    Raises:
+        CodecError: when the file names a codec that this process does not know.
+    """
+    stored: dict[int, StoredVariable] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            place, codec, name = key.split("/")
+            if codec not in CODECS:
+                raise CodecError(
+                    f"{path}: variable {place} was stored with the codec {codec!r}, which is not "
+                    f"in catalogue.CODECS{nearest(codec, CODECS)}"
+                )
+            variable = stored.setdefault(int(place), StoredVariable(codec, {}))
+            variable.arrays[name] = arrays[key]
+    return [stored[place] for place in sorted(stored)]

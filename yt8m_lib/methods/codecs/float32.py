@@ -1,0 +1,30 @@
+"""Values as they are: how small variables are stored, whichever codec the large ones have."""
+
+import numpy as np
+import tensorflow as tf
+
+from yt8m_lib.methods.codecs.codec import Arrays, Codec
+from yt8m_lib.methods.codecs.graph import GraphWeight
+
+
+class Float32(Codec):
+    """The variable itself, in the array ``values``."""
+
+    def encode(self, values: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
+        """The values, whatever they are; an array of float32 is not copied."""
+        return {"values": np.asarray(values, np.float32)}
+
+    def decode(self, arrays: Arrays) -> np.ndarray:
+        """The same array."""
+        return arrays["values"]
+
+    def size(self, elements: int) -> int:
+        """Four bytes an element."""
+        return 4 * elements
+
+    def graph_weight(self, arrays: Arrays) -> GraphWeight:
+        """A weight that needs no decoding."""
+        return GraphWeight(arrays, lambda stored: tf.convert_to_tensor(stored["values"]))
+
+
+FLOAT32 = Float32()

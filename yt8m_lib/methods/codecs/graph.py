@@ -1,0 +1,64 @@
+"""Stored variables inside the exported graph."""
+
+from collections.abc import Callable, Sequence
+
+import tensorflow as tf
+
+from yt8m_lib.methods.codecs.codec import Arrays
+
+Decode = Callable[[dict[str, tf.Variable]], tf.Tensor]
+
+
+class GraphWeight(tf.Module):
+    """A weight that the graph decodes on every call, for codecs that decode at no cost.
+
+    Args:
+        arrays: the variable as its codec stores it.
+        decode: makes the float32 weight, in its own shape, of these arrays as TensorFlow variables.
+    """
+
+    def __init__(self, arrays: Arrays, decode: Decode):
+        super().__init__()
+        self.arrays = {name: tf.Variable(a, trainable=False) for name, a in arrays.items()}
+        self._decode = decode
+
+    def prepare(self) -> None:
+        """Do what has to be done before ``value``; the graph's first call does it, once."""
+
+    def forget(self) -> None:
+        """Undo what ``prepare`` did, so that saving the graph does not save it."""
+
+    def value(self) -> tf.Tensor:
+        """The float32 weight in its own shape."""
+        return self._decode(self.arrays)
+
+
+class DecodedOnce(GraphWeight):
+    """A weight that is decoded by the graph's first call alone, for codecs whose decoding is slow.
+
+    Every later call is then as fast as with float32 weights. The decoded values lie in a variable
+    of unknown length, which is saved while it is empty: they cost memory, and nothing on disk.
+
+    Args:
+        arrays: the variable as its codec stores it.
+        decode: makes the float32 weight of these arrays as TensorFlow variables, in any shape.
+        shape: the weight's own shape.
+    """
+
+    def __init__(self, arrays: Arrays, decode: Decode, shape: Sequence[int]):
+        super().__init__(arrays, decode)
+        self.shape = tuple(shape)
+        empty = tf.zeros([0], tf.float32)
+        self.decoded = tf.Variable(empty, shape=[None], trainable=False, validate_shape=False)
+
+    def prepare(self) -> None:
+        """Decode into memory."""
+        self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
+
+    def forget(self) -> None:
+        """Empty the decoded copy."""
+        self.decoded.assign(tf.zeros([0], tf.float32))
+
+    def value(self) -> tf.Tensor:
+        """The decoded copy in the weight's own shape."""
+        return tf.reshape(self.decoded, self.shape)

@@ -1,0 +1,40 @@
+"""The baseline: logistic regression on a video's mean frame."""
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.settings import Model
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> "MeanFrame":
+    """Make the encoder; it has no settings and no batch norm."""
+    return MeanFrame(name="encoder")
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class MeanFrame(keras.layers.Layer):
+    """The mean over a video's valid frames."""
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Note how many features a frame has; there are no variables."""
+        self.width = input_shape[-1]
+
+    def call(
+        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
+    ) -> tf.Tensor:
+        """Average the frames of each video.
+
+        Args:
+            video: float32 [B, T, 1024], 0 in padding.
+            audio: float32 [B, T, 128], 0 in padding.
+            valid: bool [B, T], False for padding.
+            training: unused, as there is no batch norm here.
+
+        Returns:
+            float32 [B, 1152].
+        """
+        count = tf.reduce_sum(tf.cast(valid, tf.float32), axis=1, keepdims=True)  # [B, 1]
+        sums = [tf.reduce_sum(stream, axis=1) for stream in (video, audio)]
+        return tf.concat(sums, axis=1) / tf.maximum(count, 1.0)
