@@ -3,8 +3,7 @@
 import numpy as np
 from conftest import shared
 
-from yt8m_lib import models
-from yt8m_lib.methods import checkpoints
+from yt8m_lib import checkpoints, models
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.settings import Model
 

@@ -5,12 +5,11 @@ import pytest
 import tensorflow as tf
 from golden_models import SETTINGS, golden_arrays, golden_model, released_variables
 
-from yt8m_lib import models, params
+from yt8m_lib import checkpoints, models, params
 from yt8m_lib.catalogue import CODECS
+from yt8m_lib.checkpoints import CheckpointError
 from yt8m_lib.cli import main
 from yt8m_lib.data.records import FrameVideo, write_frame_records
-from yt8m_lib.methods import checkpoints
-from yt8m_lib.methods.checkpoints import CheckpointError
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.settings import Model
 

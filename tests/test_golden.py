@@ -8,7 +8,8 @@ import tensorflow as tf
 from conftest import shared
 from golden_models import SETTINGS, golden_arrays, golden_model, inputs_of, released_variables
 
-from yt8m_lib.methods import checkpoints, training
+from yt8m_lib import checkpoints
+from yt8m_lib.methods import training
 from yt8m_lib.models import frames
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.gating import Gating

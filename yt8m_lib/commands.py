@@ -144,7 +144,7 @@ def sizes(options: argparse.Namespace) -> None:
 def import_checkpoint(options: argparse.Namespace) -> None:
     """Turn a released checkpoint into a model of ours."""
     _start_tensorflow()
-    from yt8m_lib.methods import checkpoints
+    from yt8m_lib import checkpoints
 
     params = _load(options)
     size = checkpoints.export_imported(

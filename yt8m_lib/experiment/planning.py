@@ -127,7 +127,7 @@ def _averaging_steps(params: Params) -> Iterator[Step]:
                 settings=_training(params, name, averaging=averaged),
                 measuring=_measuring(params),
                 parents={"teacher": f"teachers/{name}", "data": "data/data"},
-                kept=params.is_averaged(name),
+                teaches=params.is_averaged(name),
             )
 
 

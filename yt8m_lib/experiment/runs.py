@@ -4,7 +4,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -14,9 +14,6 @@ from yt8m_lib.experiment import answers
 from yt8m_lib.experiment.steps import Step
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import Params
-
-if TYPE_CHECKING:
-    from yt8m_lib.experiment.tracking import Experiment
 
 # Tags by which the record finds its own runs. All other tags are for people and decide nothing.
 STEP, REPEAT = "yt8m.step", "yt8m.repeat"
@@ -87,6 +84,7 @@ class RunLog:
     """An open run, to write to, with what its step needs to know.
 
     Attributes:
+        experiment: the ``tracking.Experiment`` that opened it.
         step: what is to be done.
         params: the experiment's settings.
         seed: the step's own.
@@ -94,7 +92,7 @@ class RunLog:
         scratch: a folder of its own for checkpoints, which a killed run finds again.
     """
 
-    def __init__(self, experiment: "Experiment", step: Step, run_id: str, is_made: bool):
+    def __init__(self, experiment: Any, step: Step, run_id: str, is_made: bool):
         self.experiment, self.step, self.run_id, self.is_made = experiment, step, run_id, is_made
         self.params: Params = experiment.params
         self.seed = experiment.plan.seed(step)

@@ -158,17 +158,17 @@ class AveragingStep(ModelStep):
     """Go on from a teacher while an average follows; parent ``teacher``.
 
     Attributes:
-        kept: whether the averaged model is the one that teaches from here on.
+        teaches: whether the averaged model is the one that teaches from here on.
     """
 
     phase = "averaging"
     makes = "yt8m_lib.phases.averaging:fit"
     measures = "yt8m_lib.phases.averaging:measure"
-    kept: bool
+    teaches: bool
 
     @override
     def described(self) -> dict[str, str]:
-        return super().described() | {"kept": str(self.kept).lower()}
+        return super().described() | {"teaches": str(self.teaches).lower()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,12 +46,14 @@ def _averaging(experiment: Experiment) -> Differences:
 
 def _quantization(experiment: Experiment) -> Differences:
     """Claims 3 and 5: a student's answers with stored weights against float32 and other codecs."""
-    for step in experiment.plan.of("quantization"):
+    steps = experiment.plan.of("quantization")
+    linear = {step.student: step.key for step in steps if step.codec == "linear"}
+    for step in steps:
         gap = experiment.find(step.key).gap()
         if step.codec == "linear":
             yield "3-gap", gap - experiment.find(step.parents["student"]).gap()
-        elif step.codec == "quantile":
-            yield "5", gap - experiment.find(f"quantization/{step.student}").gap()
+        elif step.codec == "quantile" and step.student in linear:
+            yield "5", gap - experiment.find(linear[step.student]).gap()
 
 
 def _costs(experiment: Experiment) -> Effects:

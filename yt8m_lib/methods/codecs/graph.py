@@ -1,10 +1,9 @@
 """Stored variables inside the exported graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import tensorflow as tf
-
-from yt8m_lib.methods.codecs.codec import Arrays
 
 Decode = Callable[[dict[str, tf.Variable]], tf.Tensor]
 
@@ -17,7 +16,7 @@ class GraphWeight(tf.Module):
         decode: makes the float32 weight, in its own shape, of these arrays as TensorFlow variables.
     """
 
-    def __init__(self, arrays: Arrays, decode: Decode):
+    def __init__(self, arrays: Mapping[str, np.ndarray], decode: Decode):
         super().__init__()
         self.arrays = {name: tf.Variable(a, trainable=False) for name, a in arrays.items()}
         self._decode = decode
@@ -45,7 +44,7 @@ class DecodedOnce(GraphWeight):
         shape: the weight's own shape.
     """
 
-    def __init__(self, arrays: Arrays, decode: Decode, shape: Sequence[int]):
+    def __init__(self, arrays: Mapping[str, np.ndarray], decode: Decode, shape: Sequence[int]):
         super().__init__(arrays, decode)
         self.shape = tuple(shape)
         empty = tf.zeros([0], tf.float32)
