@@ -6,7 +6,7 @@ BIN := .venv/bin
 SETTINGS := $(if $(DATA),--set data.files='$(DATA)') $(if $(SET),--set '$(SET)')
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test full-size lab ui clean
+.PHONY: help setup run test torture full-size lab ui clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test: setup ## lint, then every test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+torture: setup ## kill runs, mutate shards, try every fault: an hour, resumable; QUICK=--quick SEED=1
+	PYTHONPATH=tests $(BIN)/python -m torture $(if $(SEED),--seed $(SEED)) $(QUICK)
 
 full-size: setup ## train one step of every published model, build and run the 1 GB graph
 	$(BIN)/pytest -s -m full_size tests/test_full_size.py

@@ -136,6 +136,26 @@ def test_one_error_lists_all_that_does_not_fit():
 def test_what_is_no_checkpoint_is_said_so(tmp_path):
     with pytest.raises(CheckpointError, match="not a TensorFlow checkpoint"):
         checkpoints.import_checkpoint(str(tmp_path / "nothing"), small_model())
+    other = write(tmp_path / "other-1", {"a": np.zeros(3, np.float32)})
+    with pytest.raises(CheckpointError, match="other-1' is no checkpoint of the released code"):
+        checkpoints.import_checkpoint(f"{other}.index", small_model())
+
+
+@pytest.mark.parametrize("suffix", ["", ".index", ".meta", ".data-00000-of-00001"])
+def test_any_of_a_checkpoints_files_names_it(tmp_path, suffix):
+    model = small_model()
+    given = released(model)
+    checkpoints.import_checkpoint(write(tmp_path / "ck-7", given) + suffix, model)
+    kernel = given["tower/fully_connected/weights"]
+    np.testing.assert_array_equal(model.classifier.kernel.numpy(), kernel)
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    given = released(small_model())
+    given["tower/fully_connected/biases"][1] = np.nan
+    prefix = write(tmp_path / "ck-1", given)
+    with pytest.raises(CheckpointError, match="not a number: tower/fully_connected/biases"):
+        checkpoints.import_checkpoint(prefix, small_model())
 
 
 def test_the_unpublished_gru_has_no_released_weights():

@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import subprocess
 import sys
@@ -5,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from yt8m_lib import commands
 from yt8m_lib.cli import main
 from yt8m_lib.data import inspection, shards
 from yt8m_lib.data.records import FrameVideo, write_frame_records
@@ -29,11 +32,11 @@ def test_sizes_are_the_published_ones_to_the_byte(capsys):
     main(["sizes", "params/paper.yaml", "--json"])
     rows = {row["model"]: row for row in json.loads(capsys.readouterr().out)}
     for name, expected in PUBLISHED.items():
-        found = [rows[name][key] for key in ("parameters", "bytes_float32", "bytes_8bit")]
+        found = [rows[name][key] for key in ("parameters", "bytes_float32", "bytes_stored")]
         assert tuple(found) == expected, name
     together = rows["published ones together"]
     assert together["bytes_float32"] == 4_466_234_312
-    assert together["bytes_8bit"] == 1_117_737_276 + 6 * 1024
+    assert together["bytes_stored"] == 1_117_737_276 + 6 * 1024
 
 
 def test_sizes_say_that_the_nine_do_not_fit_and_which_do(capsys):
@@ -97,6 +100,8 @@ def test_split_writes_lists_and_moves_nothing(files, tmp_path, capsys):
         (["tables", "params/demo.yaml", "--set", "results=nowhere"], "yt8m run params/demo.yaml"),
         (["synthesize", "params/paper.yaml"], "no `synthetic` section"),
         (["inspect", "/nowhere/*.tfrecord"], "nothing matches it"),
+        (["evaluate", "params", "/nowhere"], "holds no exported model"),
+        (["findings", "params/smoke.yaml", "--add", "params/smoke.yaml"], "is no repeat"),
     ],
 )
 def test_bad_input_is_one_line_and_no_traceback(arguments, words, capsys):
@@ -104,6 +109,77 @@ def test_bad_input_is_one_line_and_no_traceback(arguments, words, capsys):
         main(arguments)
     error = capsys.readouterr().err
     assert exit_.value.code == 1 and words in error and "Traceback" not in error
+
+
+def test_inspect_takes_the_vocabulary_of_other_years(tmp_path, capsys):
+    frames = np.zeros((2, 1152), np.uint8)
+    write_frame_records(tmp_path / "a.tfrecord", [FrameVideo(b"abcd", [4000], frames)])
+    command = ["inspect", str(tmp_path / "a.tfrecord")]
+    main([*command, "--vocabulary", "4716"])
+    assert "1 videos, 0 damaged" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(command)
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--vocabulary", "0"])
+    assert exit_.value.code == 2 and "whole number from 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["run", "params/smoke.yaml"], "finished models are kept"),
+        (["inspect", "nothing"], "nothing half-written is left"),
+    ],
+)
+def test_ctrl_c_is_one_line(command, words, monkeypatch, capsys):
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, command[0], interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main(command)
+    assert exit_.value.code == 130 and words in capsys.readouterr().err
+
+
+def test_what_the_surroundings_refuse_is_one_line_and_other_faults_are_not(monkeypatch, capsys):
+    def fail(error):
+        def action(_):
+            raise error
+
+        monkeypatch.setattr(commands, "inspect", action)
+
+    fail(PermissionError(errno.EACCES, "Permission denied", "/there"))
+    with pytest.raises(SystemExit) as exit_:
+        main(["inspect", "x"])
+    assert exit_.value.code == 1
+    assert capsys.readouterr().err == "yt8m: /there: Permission denied\n"
+    fail(FileNotFoundError(errno.ENOENT, "No such file", "/there"))
+    with pytest.raises(FileNotFoundError):
+        main(["inspect", "x"])
+
+
+def test_a_reader_that_stops_early_is_no_traceback():
+    script = (
+        "from yt8m_lib import cli, commands\n"
+        "commands.inspect = lambda _: print('line\\n' * 100_000)\n"
+        "cli.main(['inspect', 'x'])\n"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "line\n"
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+
+
+def test_a_cut_repeat_is_one_line(tmp_path, capsys):
+    whole = io.BytesIO()
+    np.savez(whole, a=np.zeros(1000))
+    for size in (0, 20, 4000):
+        (tmp_path / "repeat-1.npz").write_bytes(whole.getvalue()[:size])
+        with pytest.raises(SystemExit) as exit_:
+            main(["findings", "params/smoke.yaml", "--add", str(tmp_path / "repeat-1.npz")])
+        assert exit_.value.code == 1 and "is no repeat" in capsys.readouterr().err
 
 
 def test_help_lists_every_command_without_importing_tensorflow():

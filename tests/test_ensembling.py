@@ -1,18 +1,28 @@
 """Choosing and weighing an ensemble: exhaustive, within the budget, on the selection half only."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from yt8m_lib import models, params
+from yt8m_lib.data import synthetic
+from yt8m_lib.data.records import Records
+from yt8m_lib.methods import codecs, inference
 from yt8m_lib.methods.ensembling import (
     EnsembleError,
     best_combination,
     combine,
+    combine_full,
     fit_budget,
     flat_weights,
     random_search,
 )
+from yt8m_lib.phases import ensembling as phase
 from yt8m_lib.scoring import metrics
-from yt8m_lib.scoring.predictions import Predictions, average, selection_half
+from yt8m_lib.scoring.intervals import Estimate
+from yt8m_lib.scoring.predictions import Predictions, average, report_half, selection_half
 
 VIDEOS, CLASSES = 300, 24
 
@@ -133,6 +143,133 @@ def test_budget_is_filled_in_the_order_asked_for():
     assert fit_budget(sizes, 100) == ["a", "c"]
     assert fit_budget(sizes, 100, ["b", "a", "c"]) == ["b", "c"]
     assert fit_budget(sizes, 150) == ["a", "b", "c"]
+
+
+def test_full_answers_are_averaged_before_they_are_cut():
+    whole = made(1.0, 2.0, 3.0)
+    dense = {name: model.dense(classes=CLASSES) for name, model in whole.items()}
+    first = whole["m0"]
+    labels = first.labelled(np.tile(np.arange(CLASSES, dtype=np.uint16), (VIDEOS, 1)))
+    weights = {"one": {"m0": 0.5, "m2": 0.5}, "other": {"m2": 0.5, "m0": 0.5}, "m1": {"m1": 1.0}}
+
+    def batches():
+        for rows in (slice(0, 200), slice(200, VIDEOS)):
+            yield first.ids[rows], {n: d[rows] for n, d in dense.items()}, labels[rows]
+
+    got = combine_full(batches(), weights, 20)
+    # The same weights give the same value, bit for bit, and so does a model by itself.
+    assert metrics.evaluate(got["one"]) == metrics.evaluate(got["other"])
+    np.testing.assert_array_equal(got["m1"].confidences, whole["m1"].confidences[:, :20])
+    exact = combine(whole, weights["one"])  # where every model kept all, both are one measure
+    assert metrics.gap(got["one"]) == pytest.approx(metrics.gap(exact), abs=1e-9)
+    cut = {name: Predictions.from_dense(first.ids, d, labels, 6) for name, d in dense.items()}
+    assert abs(metrics.gap(combine(cut, weights["one"])) - metrics.gap(exact)) > 1e-4
+
+
+class FakeRun:
+    """A run of the ensembling step whose parents were made here, and what it logs."""
+
+    def __init__(self, folder, settings, trials):
+        sections = {"experiment": "fake", "results": str(folder)}
+        self.params, self.seed = settings.model_copy(update=sections), 3
+        ensembling = settings.ensembling.model_copy(update={"trials": trials})
+        self.step = SimpleNamespace(
+            settings=ensembling, parents={"students": ["distillation/a", "distillation/b"]}
+        )
+        step = SimpleNamespace(round=2)  # so no family is compared with its teachers
+        self.experiment = SimpleNamespace(plan={k: step for k in self.step.parents["students"]})
+        self.members, self.logged, self.folder = {}, {}, folder
+        self.experiment.find = lambda key: self.members[key.split("/")[1]]
+
+    def parents(self, role):
+        return self.members
+
+    def parent(self, role):
+        return self.members["a"]
+
+    def save(self, name, write):
+        write(self.folder / name)
+
+    def metrics(self, **values):
+        self.logged |= values
+
+    def say(self, line):
+        pass
+
+    def table(self, name, table):
+        pass
+
+    def file(self, path, folder=None):
+        pass
+
+
+class FakeMember:
+    def __init__(self, folder, videos, size):
+        self.folder = folder
+        self.metrics = {"size_bytes": size, "train_videos": videos}
+
+    def file(self, name):
+        return self.folder / name
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """What the ensembling phase logs of two students at flat weights, each stored with 20 of 40."""
+    folder = tmp_path_factory.mktemp("ensembling")
+    size = ["synthetic.train_videos=24", "synthetic.validation_videos=160", "synthetic.shards=1"]
+    settings = params.load("params/smoke.yaml", [f"results={folder}", "inference_batch=64", *size])
+    validation = synthetic.write(settings)[1]
+    settings = settings.model_copy(
+        update={
+            "distillation": settings.distillation.model_copy(
+                update={
+                    "students": {
+                        name: settings.distillation.students["DBoF-mid-S1"].model_copy(
+                            update={"round": number, "model": model}
+                        )
+                        for number, (name, model) in enumerate(
+                            {"a": "DBoF-mid", "b": "LSTM-mid"}.items(), 1
+                        )
+                    }
+                }
+            )
+        }
+    )
+    videos = Records(validation, settings.data)
+    run = FakeRun(folder, settings, trials=1)
+    for name, model in {"a": "DBoF-mid", "b": "LSTM-mid"}.items():
+        at = folder / name
+        at.mkdir()
+        tf.keras.utils.set_random_seed(len(model))
+        built = models.build(settings.models[model], settings.data.classes)
+        models.save(built, at / "model.keras")
+        codecs.save(codecs.encode_weights([v.numpy() for v in built.variables]), at / "weights.npz")
+        inference.predict([built], videos, settings)[0].save(at / "predictions.npz")
+        np.save(at / "label_counts.npy", np.arange(40))
+        run.members[name] = FakeMember(at, 24, 1000)
+    phase.build(run, videos)
+    return run, videos
+
+
+def test_identical_weights_give_identical_gaps_in_every_comparison(measured):
+    run, _ = measured
+    assert run.logged["gap"] == run.logged["gap_flat"]  # one trial: the flat weights are the best
+    one, other = (Estimate.load(run.folder / f"{n}_gap.npz") for n in ("predictions", "flat"))
+    np.testing.assert_array_equal(one.resamples, other.resamples)
+    # A part of one member has the GAP of that member's own answers.
+    alone = report_half(Predictions.load(run.members["a"].file("predictions.npz")))
+    assert run.logged["gap_first_round"] == pytest.approx(metrics.gap(alone), abs=1e-4)
+
+
+def test_the_members_together_answer_as_the_exported_file_does(measured):
+    run, videos = measured
+    weights = {"same": {"a": 0.5, "b": 0.5}}
+    members = phase._combined(run, run.members, weights, videos)["same"]
+    shipped = Predictions.load(run.folder / "predictions.npz")
+    np.testing.assert_allclose(members.confidences, shipped.confidences, atol=2e-6)
+    stored = {n: Predictions.load(m.file("predictions.npz")) for n, m in run.members.items()}
+    cut = combine(stored, weights["same"])
+    assert np.abs(cut.confidences - shipped.confidences).max() > 1e-3  # another measure
 
 
 def test_combine_drops_members_without_weight_and_refuses_unknown_ones():

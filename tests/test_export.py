@@ -1,6 +1,7 @@
 """The exported model: it answers as its members do, at their size, without this project."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from yt8m_lib.catalogue import CODECS
 from yt8m_lib.cli import main
 from yt8m_lib.data import synthetic
 from yt8m_lib.data.records import FrameVideo, write_frame_records
+from yt8m_lib.files import FileError
 from yt8m_lib.methods import codecs, export, inference
 from yt8m_lib.methods.codecs import Codec
 from yt8m_lib.methods.codecs.graph import DecodedOnce
@@ -109,6 +111,27 @@ def test_a_model_over_the_budget_is_refused_and_nothing_is_left(exported, settin
     assert not list(tmp_path.iterdir())
 
 
+def test_only_an_exported_model_is_replaced_and_what_lies_beside_it_stays(
+    exported, settings, tmp_path
+):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    for place, words in (("mine", "something else"), ("file", "is a file"), ("file/in", "is none")):
+        with pytest.raises(FileError, match=words):
+            export.save(exported[2], tmp_path / place, settings, {}, None)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "far")
+    for version in (1, 2):
+        export.save(exported[2], link, settings, {"version": version}, None)
+        assert inference.load_exported(link)[1]["version"] == version
+        (tmp_path / "far" / "notes.txt").write_text("mine")
+    export.save(exported[2], link, settings, {}, None)
+    assert link.is_symlink() and (tmp_path / "far" / "notes.txt").read_text() == "mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "file", "link", "far"}
+
+
 def test_weights_must_make_sense(exported):
     with pytest.raises(ValueError, match="cannot be weighted"):
         EnsembleGraph(exported[2].members, [0.0] * len(NAMES))
@@ -139,15 +162,19 @@ def test_predict_takes_records_without_labels_and_evaluate_does_not(exported, tm
     output = tmp_path / "predictions.csv"
     main(["predict", str(exported[0]), str(shard), "--output", str(output)])
     assert output.read_text().splitlines()[1].startswith("abcd,")
-    with pytest.raises((SystemExit, tf.errors.InvalidArgumentError)):
+    with pytest.raises(SystemExit) as exit_:
         main(["evaluate", str(exported[0]), str(shard)])
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert exit_.value.code == 1 and str(shard) in error and "labels" in error
 
 
 def test_evaluate_prints_the_metrics(exported, shards, capsys):
     main(["evaluate", str(exported[0]), shards[0], "--json"])
     values = json.loads(capsys.readouterr().out)
     assert values["videos"] == 24
-    assert 0 < values["gap"] < 1 and set(values) == {"videos", "gap", "hit_at_1", "perr", "map"}
+    counts, measured = {"videos", "labels", "labels_dropped"}, {"gap", "hit_at_1", "perr", "map"}
+    assert 0 < values["gap"] < 1 and set(values) == counts | measured
+    assert values["labels"] > 0 == values["labels_dropped"]
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path, capsys):
@@ -156,6 +183,14 @@ def test_a_folder_without_a_model_is_an_error(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path), "nothing"])
     assert "holds no exported model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["saved_model.pb", "yt8m.json", "variables/variables.index"])
+def test_a_damaged_model_is_one_line(exported, tmp_path, part):
+    folder = shutil.copytree(exported[0], tmp_path / "model")
+    (folder / part).write_bytes((folder / part).read_bytes()[:40])
+    with pytest.raises(ModelError, match=f"model in {folder} is damaged"):
+        inference.load_exported(folder)
 
 
 # --- A codec that is defined here alone ---

@@ -9,7 +9,9 @@ import pytest
 from yt8m_lib.settings import ROOT
 
 LIBRARY = ROOT / "yt8m_lib"
-ROOT_ROOM = ("settings", "params", "families", "catalogue", "errors", "files", "sources")
+ROOT_ROOM = (
+    "settings", "values", "params", "families", "catalogue", "errors", "files", "sources",
+)  # fmt: skip
 MAY_IMPORT = {
     "root": {"root"},
     "data": {"root", "data"},

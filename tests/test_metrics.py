@@ -173,6 +173,17 @@ def test_dense_predictions_need_labels_of_their_shape():
         metrics.gap(np.zeros((2, 3)), np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_of_classes_that_the_model_does_not_know_count_as_missed(seed):
+    predictions, labels = random_case(seed)
+    known = labels.shape[1] - 7
+    streamed = metrics.Streaming(beyond=7)
+    streamed.add([f"{i}" for i in range(len(labels))], predictions[:, :known], labels)
+    expected = gap_by_definition(predictions[:, :known], labels[:, :known])
+    expected *= (labels[:, :known] > 0).sum() / (labels > 0).sum()  # recall's denominator
+    assert streamed.result()["gap"] == pytest.approx(expected, abs=1e-12)
+
+
 def kept(predictions, labels):
     return Predictions.from_dense([f"{i:05d}" for i in range(len(labels))], predictions, labels)
 

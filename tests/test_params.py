@@ -60,6 +60,16 @@ def test_paper_has_the_published_settings():
         ("quantization.codec=lineal", ["quantization.codec", "did you mean 'linear'"]),
         ("data.level=frames", ["data.level", "did you mean 'frame'"]),
         ("distillation.students.X={model: GRU-mid, taught_by: rn}", ["did you mean 'rnn'"]),
+        ("seed=-1", ["seed", "-1", "0"]),
+        ("seed=yes", ["seed", "number"]),
+        ("synthetic.frames=[10, 6]", ["synthetic", "shortest", "[10, 6]"]),
+        ("models.GRU-mid.epochs=1.0e+26", ["epochs", "1e+26"]),
+        ("averaging.time_constant=12345678901", ["time_constant", "1000000000"]),
+        ("models.GRU-mid.rate=.inf", ["rate", "finite"]),
+        ("training.clip_norm=.nan", ["clip_norm", "finite"]),
+        ("data={files: a, files: b}", ["--set", "files is given twice"]),
+        ("data.files=a*", ["synthetic", "data.files", "synthetic=null"]),
+        ("data={train: a, validation: b}", ["synthetic", "data.train"]),
         ("no-equals-sign", ["KEY=VALUE"]),
         ("seed.deeper=1", ["'seed' is a value"]),
     ],
@@ -90,6 +100,72 @@ def test_a_model_overrides_its_family():
     paper = params.load("params/paper.yaml", ["models.RNN1.rate=1.0e-5"])
     assert paper.models["RNN1"].rate == 1e-5
     assert paper.models["RNN2"].rate == 2e-4
+
+
+def test_a_path_is_taken_as_it_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for written, path in [
+        ("/a [1] #2: b/*", "/a [1] #2: b/*"),
+        ("2018-99-99", "2018-99-99"),
+        ("'/a b'", "/a b"),
+        ("~/yt8m/*", f"{tmp_path}/yt8m/*"),
+    ]:
+        loaded = params.load("params/video_level.yaml", [f"data.files={written}"])
+        assert loaded.data.files == path
+    assert params.load("params/smoke.yaml", ["results=~/r"]).folder == tmp_path / "r" / "smoke"
+
+
+def test_a_file_that_is_there_wins_over_its_reading_as_a_glob(tmp_path):
+    for name in ("[1]", "a[1].tfrecord"):
+        (tmp_path / name).touch()
+        loaded = params.load("params/video_level.yaml", [f"data.files={tmp_path / name}"])
+        params.check_data(loaded)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 1\nmodels: {}\nseed: 2\n", ["seed is given twice, in lines 1 and 3"]),
+        ("models:\n  A: {hidden: 1}\n  A: {hidden: 2}\n", ["models.A", "lines 2 and 3"]),
+        ("a: [{b: 1,\n  b: 2}]\n", ["a.b", "lines 1 and 2"]),
+        ("- 1\n", ["key: value", "list"]),
+        ("", ["key: value", "NoneType"]),
+        ("a: [1\n", ["not valid YAML"]),
+        ("seed: 2018-99-99\n", ["not valid YAML"]),
+        ("a: " + "[" * 5000, ["not valid YAML"]),
+    ],
+)
+def test_a_file_that_says_no_one_thing_is_refused(tmp_path, text, words):
+    path = write(tmp_path, "odd.yaml", text)
+    with pytest.raises(ParamsError) as error:
+        params.load(path)
+    for word in ["odd.yaml", *words]:
+        assert word in str(error.value)
+
+
+def test_a_file_in_another_encoding_is_named(tmp_path):
+    for encoding in ("utf-16", "latin-1"):
+        (tmp_path / "u.yaml").write_text("# gr\u00f6\u00dfer\nseed: 1\n", encoding=encoding)
+        with pytest.raises(ParamsError, match=r"u.yaml: not UTF-8"):
+            params.load(tmp_path / "u.yaml")
+    (tmp_path / "bom.yaml").write_text((ROOT / "params" / "smoke.yaml").read_text(), "utf-8-sig")
+    assert params.load(tmp_path / "bom.yaml").models
+
+
+def test_anchors_and_merges_are_no_keys_given_twice(tmp_path):
+    text = "families: {netvlad: &f {rate: 0.1}, fvnet: &g {<<: *f, batch: 2, rate: 0.2}}\n"
+    text += "models:\n  A: {<<: *g, architecture: lstm, hidden: 2, rate: 0.3}\n"
+    loaded = params.load(write(tmp_path, "anchors.yaml", text))
+    assert (loaded.models["A"].batch, loaded.models["A"].rate) == (2, 0.3)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_what_a_run_was_asked_for_reads_back_the_same(tmp_path, path):
+    asked = ["seed=7", "experiment=kept", "results=/a #1"]
+    settings = params.read(path, asked)
+    params.write(settings, tmp_path / "params.yaml", "two\nlines")
+    kept = params.load(tmp_path / "params.yaml")
+    assert kept == params.load(path, asked) and kept.seed == 7
 
 
 def write(folder, name: str, text: str) -> str:

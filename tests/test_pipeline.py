@@ -1,7 +1,10 @@
 """The whole of smoke.yaml, every notebook executed through papermill as ``make run`` does it."""
 
+import dataclasses
 import json
+import shutil
 
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -11,10 +14,12 @@ from yt8m_lib import families, params
 from yt8m_lib.cli import main
 from yt8m_lib.experiment.executors import OwnKernelManager
 from yt8m_lib.experiment.tracking import Experiment
+from yt8m_lib.methods import ensembling
+from yt8m_lib.methods.sizes import GRAPH_BYTES
 from yt8m_lib.report import findings, tables
 from yt8m_lib.report.claims import CLAIMS
 from yt8m_lib.scoring import metrics
-from yt8m_lib.scoring.predictions import Predictions, report_half
+from yt8m_lib.scoring.predictions import Predictions, report_half, selection_half
 from yt8m_lib.settings import PHASES, ROOT
 
 
@@ -71,6 +76,63 @@ def test_a_second_run_reuses_everything(smoke):
     second = run(settings.results)
     assert second.count("nothing to do") == len(PHASES)
     assert second[second.index("Table 1") :] == first[first.index("Table 1") :]
+
+
+def test_what_stands_is_what_was_asked_for_last(smoke, tmp_path):
+    """A run, a variant of it, the run again: its own tables and its own model."""
+    original, first = smoke
+    shutil.copytree(original.results, tmp_path / "results")  # which is written to in its stead
+    settings = original.model_copy(update={"results": str(tmp_path / "results")})
+    members = (settings.folder / "model" / "yt8m.json").read_text()
+    run(settings.results, "--set", "ensembling.trials=2")
+    changed = (settings.folder / "model" / "yt8m.json").read_text()
+    assert changed != members
+    for folder in ("", "tables", "model"):
+        if folder:
+            shutil.rmtree(settings.folder / folder)
+        again = run(settings.results)
+        assert again.count("nothing to do") == len(PHASES)
+        shown = again[again.index("Table 1") :].replace(settings.results, original.results)
+        assert shown == first[first.index("Table 1") :]
+        assert (settings.folder / "model" / "yt8m.json").read_text() == members
+    assert (original.folder / "model" / "yt8m.json").read_text() == members
+
+
+def scrambled(answers: Predictions) -> Predictions:
+    """The same answers where choices are made, and nonsense on the report half."""
+    confidences = answers.confidences.copy()
+    reported = ~selection_half(answers.ids)
+    confidences[reported] = np.sort(np.random.default_rng(0).random(confidences[reported].shape))
+    confidences[reported] = confidences[reported][:, ::-1]
+    return dataclasses.replace(answers, confidences=confidences)
+
+
+def test_no_choice_reads_the_report_half(smoke):
+    """Nonsense there changes which teachers are chosen and which weights are found by nothing."""
+    experiment = Experiment(smoke[0])
+
+    def answers_of(keys) -> dict[str, Predictions]:
+        runs = {key.split("/")[1]: experiment.find(key) for key in keys}
+        both = {n: Predictions.load(r.file("predictions.npz")) for n, r in runs.items()}
+        return {name: scrambled(answers) for name, answers in both.items()}
+
+    for step in experiment.plan.soft_targets():
+        recorded = experiment.find(step.key)
+        found = answers_of(step.parents["candidates"])
+        size = step.settings.teachers if step.round == 1 else len(found)
+        chosen = ensembling.best_combination(found, size)
+        assert list(chosen["members"][0]) == recorded.json("soft_targets")["teachers"]
+        assert list(chosen["gap"]) == list(recorded.table("combinations")["gap"])
+    step = experiment.plan["ensembling/ensemble"]
+    members = answers_of(step.parents["members"])
+    runs = {name: experiment.find(f"quantization/{name}") for name in members}
+    sizes = {n: int(r.metrics["size_bytes"]) + GRAPH_BYTES for n, r in runs.items()}
+    budget, seed = step.settings.budget_bytes, experiment.plan.seed(step)
+    found = ensembling.random_search(members, sizes, budget, step.settings.trials, seed)
+    recorded = experiment.find(step.key).table("members").set_index("model")["weight"]
+    assert found.weights == {name: w for name, w in recorded.items() if w}
+    name = next(iter(members))  # and the nonsense is seen where values are reported
+    assert metrics.gap(report_half(members[name])) != runs[name].metrics["gap"]
 
 
 def test_another_repeat_takes_the_same_data_and_other_seeds(smoke):

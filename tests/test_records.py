@@ -132,7 +132,7 @@ def test_labels_out_of_the_vocabulary_name_the_video(tmp_path, label):
     frames = np.zeros((1, 1152), np.uint8)
     videos = [FrameVideo(b"good", [1], frames), FrameVideo(b"culprit", [2, label], frames)]
     records.write_frame_records(path, videos)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"vocabulary[\s\S]*culprit"):
+    with pytest.raises(DataError, match=r"x\.tfrecord: culprit: labels .* vocabulary"):
         list(Records([path], SMALL).batches(2))
 
 
@@ -147,7 +147,7 @@ def test_empty_labels_are_allowed_and_missing_ones_are_not(files, tmp_path):
     path = edited(files[0], tmp_path / "empty.tfrecord", empty)
     assert not np.any(columns(Records([path], SMALL).batches(16), "labels"))
     path = edited(files[0], tmp_path / "missing.tfrecord", missing)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"no feature `labels`[\s\S]*s0-007"):
+    with pytest.raises(DataError, match=r"missing\.tfrecord: s0-007: feature labels missing"):
         list(Records([path], SMALL).batches(16))
     batches = list(Records([path], SMALL, labels=False).batches(16))
     assert len(batches) == 3 and "labels" not in batches[0]
@@ -163,9 +163,9 @@ def test_broken_frames_name_the_video(files, tmp_path):
             frame = video.feature_lists.feature_list["rgb"].feature[0].bytes_list
             frame.value[0] = frame.value[0][:1000]
 
-    for edit, message in ((shorter_audio, "differ in length"), (small_frame, "1024 bytes")):
+    for edit, message in ((shorter_audio, "audio frames are not 128"), (small_frame, "1024 bytes")):
         path = edited(files[0], tmp_path / "broken.tfrecord", edit)
-        with pytest.raises(tf.errors.InvalidArgumentError, match=rf"{message}[\s\S]*s0-00[56]"):
+        with pytest.raises(DataError, match=rf"broken\.tfrecord: s0-00[56]: .*{message}"):
             list(Records([path], SMALL).batches(16))
 
 
@@ -328,7 +328,7 @@ def test_a_kind_of_ones_own_is_inspected_and_checked(tmp_path, packed):
     assert (row.level, row.videos, row.frames_min) == ("packed", 4, 0)
     assert row.bad == "culprit: no frames (videos with problems: 1)"
     data = SMALL.model_copy(update={"level": "packed"})
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"feature `tags`[\s\S]*culprit"):
+    with pytest.raises(DataError, match="culprit: no frames"):
         list(Records([path], data).batches(4))
 
 
@@ -375,8 +375,8 @@ def test_soft_targets_of_other_videos_are_refused(files, sidecars, cache, count)
     given = np.zeros((count, 1))
     records.write_soft_targets(sidecars[0], ids[:count], given, given)
     videos = Records(files[:1], SMALL.model_copy(update={"cache": cache}), sidecars[:1])
-    message = r"s0-010[\s\S]*stranger" if count == 40 else f"{count} soft|differ in number"
-    with pytest.raises((DataError, tf.errors.InvalidArgumentError), match=message):
+    message = r"s0-010.*stranger|of 40 other videos" if count == 40 else f"{count} (soft|other)"
+    with pytest.raises(DataError, match=message):
         list(videos.batches(16))
 
 
@@ -437,7 +437,7 @@ def test_a_damaged_shard_stops_reading(files, tmp_path):
     shard[len(shard) // 2] ^= 1
     path = tmp_path / "flipped.tfrecord"
     path.write_bytes(shard)
-    with pytest.raises(tf.errors.DataLossError):
+    with pytest.raises(DataError, match=r"flipped\.tfrecord: damaged after"):
         list(Records([str(path)], SMALL).batches(8, seed=(1, 1)))
 
 

@@ -1,17 +1,36 @@
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from yt8m_lib import params
-from yt8m_lib.experiment import changes, locks, tracking
+from yt8m_lib.catalogue import EXECUTORS
+from yt8m_lib.data import shards
+from yt8m_lib.experiment import (
+    changes,
+    executors,
+    folders,
+    locks,
+    running,
+    standing,
+    store,
+    tracking,
+)
 from yt8m_lib.experiment import plan as plan_module
 from yt8m_lib.experiment.changes import OutdatedError
+from yt8m_lib.experiment.executors import PhaseError
+from yt8m_lib.experiment.folders import FolderError
 from yt8m_lib.experiment.locks import LockedError
+from yt8m_lib.experiment.plan import PlanError
+from yt8m_lib.experiment.runs import FinishedRun
+from yt8m_lib.experiment.store import StoreError
 from yt8m_lib.experiment.tracking import Experiment, MissingRunError
+from yt8m_lib.report import ReportError, tables
 from yt8m_lib.settings import PHASES, ROOT
 
 
@@ -24,10 +43,11 @@ def results(tmp_path_factory):
 def settings(results, request):
     overrides = [f"results={results}", f"experiment=t{abs(hash(request.node.name))}"]
     loaded = params.load("params/smoke.yaml", overrides)
-    folder = loaded.folder / "data"
-    folder.mkdir(parents=True)
-    for name in ("train-00000", "validation-00000"):
-        (folder / f"{name}.tfrecord").write_bytes(b"\0" * 40)
+    folders.prepare(loaded.folder)
+    (loaded.folder / "data").mkdir()
+    for files in shards.stand_in_shards(loaded).values():
+        for file in files:
+            Path(file).write_bytes(b"\0" * 40)
     return loaded
 
 
@@ -92,6 +112,9 @@ def test_a_reason_names_what_changed_alone_and_in_the_same_repeat(settings):
 def test_forced_or_lost_results_are_made_again(settings):
     experiment = Experiment(settings, "data")
     finish(experiment, "data/data")
+    with pytest.raises(PlanError, match="teachers has no data"):
+        experiment.supersede(["data", "teachers"], ["data"])
+    assert not experiment.todo()
     experiment.supersede(["data"])
     assert experiment.todo()
     finish(experiment, "data/data")
@@ -105,6 +128,172 @@ def test_forgetting_an_experiment_lets_it_start_afresh(settings):
     tracking.forget(settings)
     assert not settings.folder.exists()
     assert not Experiment(settings).runs("FINISHED")
+
+
+def test_forcing_one_model_leaves_the_others(settings):
+    finish(Experiment(settings, "data"), "data/data")
+    for name in ("NetVLAD-low", "LSTM-mid"):
+        finish(Experiment(settings, "teachers"), f"teachers/{name}")
+    Experiment(settings).supersede(["teachers"], ["LSTM-mid"])
+    assert set(Experiment(settings, "teachers").finished()) == {"NetVLAD-low"}
+
+
+# --- Nothing is deleted or replaced that this program did not make ---
+
+
+def test_cleaning_leaves_what_was_there_before_and_what_links_lead_to(settings, tmp_path):
+    own = settings.model_copy(update={"results": str(tmp_path), "experiment": "own"})
+    elsewhere = tmp_path / "elsewhere"
+    for path in (own.folder / "data" / "train.tfrecord", elsewhere / "kept.txt"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    with pytest.raises(FolderError, match="was not made by this program"):
+        tracking.forget(own)
+    folders.prepare(own.folder)
+    (own.folder / "notes.txt").write_text("mine")
+    (own.folder / "tables").mkdir()
+    (own.folder / "model").symlink_to(elsewhere)
+    words = tracking.forget(own)
+    assert "deleted lock, model, tables" in words.replace("kernel.lock, ", "")
+    assert words.endswith("left what it did not make: data, notes.txt")
+    assert (own.folder / "data" / "train.tfrecord").exists() and (elsewhere / "kept.txt").exists()
+    with pytest.raises(FolderError):
+        tracking.forget(own)
+
+
+def test_a_folder_with_somebody_elses_model_is_not_worked_in(tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(FolderError, match="holds model, which this program did not make"):
+        folders.prepare(tmp_path)
+    with pytest.raises(FolderError):
+        folders.found_there(ROOT / "results" / "reference")
+
+
+# --- What stands in the folder is that of the settings asked for last ---
+
+
+def test_tables_are_those_of_the_settings_asked_for(settings):
+    step = Experiment(settings).plan["report/report"]
+    trials = settings.ensembling.model_copy(update={"trials": 2})
+    variant = settings.model_copy(update={"ensembling": trials})
+    runs = {}
+    for one, text in ((settings, "first"), (variant, "variant")):
+        experiment = Experiment(one)
+        run_id = experiment.client.create_run(experiment.id).info.run_id
+        artifacts = store.artifacts(one, run_id)
+        artifacts.mkdir(parents=True)
+        (artifacts / "averaging.csv").write_text(text)
+        runs[text] = FinishedRun(experiment.client.get_run(run_id), one)
+    csv = settings.folder / step.stands / "averaging.csv"
+    assert standing.put_out(settings, step.stands, runs["first"])
+    assert not standing.put_out(settings, step.stands, runs["first"])
+    assert standing.put_out(variant, step.stands, runs["variant"]) and csv.read_text() == "variant"
+    with pytest.raises(ReportError, match="other settings"):
+        next(tables.read(settings))
+    (csv.parent / "stale.csv").write_text("of neither")
+    assert standing.put_out(settings, step.stands, runs["first"]) and csv.read_text() == "first"
+    assert not (csv.parent / "stale.csv").exists()
+    for spoil in (csv.unlink, lambda: csv.write_text("edits"), lambda: shutil.rmtree(csv.parent)):
+        spoil()
+        assert standing.put_out(settings, step.stands, runs["first"]), spoil
+        assert csv.read_text() == "first"
+
+
+# --- Results that are moved or copied, in folders of any name, by several processes ---
+
+
+def test_a_copy_of_results_is_read_and_written_in_the_copy(tmp_path, settings):
+    first = settings.model_copy(update={"results": str(tmp_path / "a %20b? #[1]")})
+    shutil.copytree(settings.folder / "data", first.folder / "data")
+    finish(Experiment(first, "data"), "data/data")
+    before = {path for path in (tmp_path / first.results).rglob("*")}
+    shutil.copytree(first.results, tmp_path / "copy")
+    copy = first.model_copy(update={"results": str(tmp_path / "copy")})
+    experiment = Experiment(copy, "data")
+    assert not experiment.todo()
+    made = experiment.find("data/data")
+    assert made.folder.is_relative_to(tmp_path / "copy") and made.has("shards.csv")
+    uri = experiment.client.get_run(made.run_id).info.artifact_uri
+    assert uri == made.folder.as_uri()
+    assert "shards.csv" in [file.path for file in experiment.client.list_artifacts(made.run_id)]
+    experiment.supersede(["data"])
+    finish(experiment, "data/data")
+    assert {path for path in (tmp_path / first.results).rglob("*")} == before
+    assert not Experiment(first, "data").todo()
+
+
+OPENER = """
+import sys
+from yt8m_lib import params
+from yt8m_lib.experiment.tracking import Experiment
+Experiment(params.load("params/smoke.yaml", sys.argv[1:]))
+"""
+
+
+def test_two_processes_open_a_fresh_store_at_once(tmp_path):
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPENER, f"results={tmp_path}", f"experiment={name}"], cwd=ROOT
+        )
+        for name in ("same", "same")
+    ]
+    assert [process.wait() for process in both] == [0, 0]
+
+
+def test_a_damaged_store_is_one_clear_error(tmp_path, settings):
+    broken = settings.model_copy(update={"results": str(tmp_path)})
+    path = tmp_path / "mlflow.db"
+    whole = store.database(settings)
+    Experiment(settings)
+    for content in (b"", b"nonsense" * 999, whole.read_bytes()[: whole.stat().st_size // 2]):
+        path.unlink(missing_ok=True)
+        path.write_bytes(content)
+        store._check.cache_clear()
+        with pytest.raises(StoreError, match=r"mlflow.db is damaged"):
+            Experiment(broken)
+
+
+# --- What a driver hands to its notebooks ---
+
+
+def test_a_run_keeps_the_parameters_that_it_started_with(settings, tmp_path, monkeypatch):
+    file, read = tmp_path / "edited.yaml", []
+    file.write_text("based_on: params/smoke.yaml\nseed: 1\nrepeats: 2\n")
+
+    class Editor(executors.Executor):
+        def run(self, tasks):
+            (task,) = tasks
+            read.append(params.load(task.params_file, task.overrides))
+            file.write_text("seed: [nonsense")
+
+    Editor.__module__ = __name__
+    EXECUTORS.register("editor", Editor)
+    monkeypatch.setattr(running, "synthesize", lambda *_: None)
+    monkeypatch.setattr(Experiment, "todo", lambda self: [] if read else [self.plan["data/data"]])
+    overrides = [f"results={settings.results}", f"experiment={settings.experiment}", "seed=5"]
+    try:
+        asked = running.run(str(file), overrides, only=["data"], executor="editor")
+    finally:
+        EXECUTORS.remove("editor")
+    assert read == [asked] and asked.seed == 5
+    assert "edited.yaml" in (settings.folder / "params.yaml").read_text().splitlines()[0]
+
+
+def test_a_wrong_model_is_refused_before_anything_is_superseded(settings, monkeypatch):
+    finish(Experiment(settings, "data"), "data/data")
+    overrides = [f"results={settings.results}", f"experiment={settings.experiment}"]
+    with pytest.raises(PlanError, match="data has no LSTM"):
+        running.run("params/smoke.yaml", overrides, only=["data"], models=["LSTM"], force=True)
+    assert not Experiment(settings, "data").todo()
+
+
+def test_parameters_that_a_notebook_does_not_ask_for_are_refused():
+    notebook = ROOT / "notebooks" / "data.ipynb"
+    good = {"params_file": "a", "overrides": "", "models": ""}
+    executors._check_parameters(notebook, good)
+    for bad in ({"x=1; import os": "a"} | good, {**good, "models": 3}, {"models": ""}):
+        with pytest.raises(PhaseError, match="tagged `parameters`"):
+            executors._check_parameters(notebook, bad)
 
 
 def test_a_model_is_measured_again_without_being_made_again(settings):
@@ -191,7 +380,18 @@ def test_changed_data_are_never_accepted(settings, trained):
 HOLDER = """
 import sys, time
 from yt8m_lib import params
-from yt8m_lib.experiment import changes, locks, tracking
+from yt8m_lib.data import shards
+from yt8m_lib.catalogue import EXECUTORS
+from yt8m_lib.experiment import (
+    changes,
+    executors,
+    folders,
+    locks,
+    running,
+    standing,
+    store,
+    tracking,
+)
 loaded = params.load("params/smoke.yaml", sys.argv[2:])
 if sys.argv[1] == "driver":
     with locks.lock(loaded, wait=False):

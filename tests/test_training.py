@@ -11,7 +11,7 @@ from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import DataError
 from yt8m_lib.methods import inference
 from yt8m_lib.methods.averaging import CheckpointMean, Shadow
-from yt8m_lib.methods.training import Trainer, rate_schedule
+from yt8m_lib.methods.training import Trainer, TrainingError, rate_schedule
 from yt8m_lib.scoring.predictions import Predictions
 from yt8m_lib.settings import Model
 
@@ -165,6 +165,51 @@ def test_both_inference_modes_answer_alike(settings, videos, mode):
     assert isinstance(answers, Predictions) and seconds > 0
     difference = np.abs(answers.dense(classes=40) - shipped.dense(classes=40)).mean()
     assert difference == 0 if mode == "valid_frames" else 0 < difference < 0.05
+
+
+class Spoiled:
+    """Videos whose soft targets are no numbers."""
+
+    def __init__(self, videos):
+        self.videos = videos
+
+    def batches(self, size, seed=None, skip=0):
+        wrong = tf.constant(np.nan)
+        batches = self.videos.batches(size, seed, skip)
+        return batches.map(lambda batch: batch | {"soft_targets": batch["labels"] * wrong})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_training_stops_at_the_first_loss_that_is_no_number(settings, videos, value):
+    trainer = make_trainer(settings, name="NetVLAD-low")
+    trainer.fit(videos[0], 1)
+    spoiled = trainer.model.classifier.variables[0]
+    spoiled.assign(tf.fill(spoiled.shape, value))
+    before = trainer.model.variables[0].numpy()
+    with pytest.raises(TrainingError, match=r"NetVLAD-low: the loss is .* epoch 2, step 1; ") as e:
+        trainer.fit(videos[0], 3)
+    assert spoiled.path in str(e.value) and "Lower `rate`" in str(e.value)
+    np.testing.assert_array_equal(trainer.model.variables[0].numpy(), before)
+
+
+def test_weights_that_only_the_last_step_spoiled_are_found_at_the_epochs_end(settings, videos):
+    trainer = make_trainer(settings)
+    idle = trainer.model.non_trainable_variables[-1]  # a moving statistic: no loss depends on it
+    trainer.averages = [Spoiler(idle)]
+    with pytest.raises(TrainingError, match=r"a weight is .* epoch 1, step 3; .* in ") as error:
+        trainer.fit(videos[0], 2)
+    assert idle.path in str(error.value)
+
+
+class Spoiler:
+    def __init__(self, variable):
+        self.update = lambda: variable.assign(tf.fill(variable.shape, np.inf))
+
+
+def test_soft_targets_that_are_no_numbers_are_named(settings, videos):
+    trainer = make_trainer(settings, label_weight=0.5)
+    with pytest.raises(TrainingError, match="epoch 1, step 1; the soft targets"):
+        trainer.fit(Spoiled(videos[0]), 1)
 
 
 def test_no_videos_is_an_error(settings, videos):

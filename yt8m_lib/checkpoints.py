@@ -4,6 +4,7 @@ One list of names serves all: ``_groups`` says which variables of the released c
 ours. Everything is one to one but the recurrent cells, whose kernels Keras splits in two.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,23 +47,35 @@ def import_checkpoint(path: str, model: VideoModel, averaged: bool = False) -> N
     """Read a checkpoint of the released code into a model.
 
     Args:
-        path: as ``tf.train.load_checkpoint`` takes it, a prefix such as ``.../inference_model``.
+        path: as ``tf.train.load_checkpoint`` takes it, a prefix such as ``.../inference_model``;
+            the name of one of the checkpoint's files does as well.
         model: built with the settings that the checkpoint was trained with.
         averaged: prefer the averaged weights that the checkpoint holds beside the last ones.
 
     Raises:
-        CheckpointError: when there is no checkpoint, or its variables are missing, superfluous or
-            of another shape.
+        CheckpointError: when there is no checkpoint, or its variables are missing, superfluous, of
+            another shape, or not finite.
     """
+    path = re.sub(r"\.(index|meta|data-\d+-of-\d+)$", "", str(path))
     try:
-        reader = tf.train.load_checkpoint(str(path))
-    except (ValueError, tf.errors.OpError) as error:
-        raise CheckpointError(f"{path}: not a TensorFlow checkpoint: {error}") from None
-    names = reader.get_variable_to_shape_map()
+        reader = tf.train.load_checkpoint(path)
+        names = reader.get_variable_to_shape_map()
+        wanted = {name: reader.get_tensor(name) for name in names if name.startswith(PREFIX)}
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise CheckpointError(
+            f"{path!r} is not a TensorFlow checkpoint (its prefix, such as .../model.ckpt-1000, is "
+            f"wanted): {str(error).splitlines()[0]}"
+        ) from None
+    if not wanted:
+        raise CheckpointError(
+            f"{path!r} is no checkpoint of the released code: it has no variables {PREFIX}..."
+        )
     if averaged and not any(AVERAGED in name for name in names):
         raise CheckpointError(f"{path}: holds no averaged weights (names ending {AVERAGED})")
-    wanted = {name: reader.get_tensor(name) for name in names if name.startswith(PREFIX)}
-    assign(model, wanted, averaged)
+    try:
+        assign(model, wanted, averaged)
+    except CheckpointError as error:
+        raise CheckpointError(f"checkpoint {path!r}: {error}") from None
 
 
 def export_imported(
@@ -88,7 +101,9 @@ def export_imported(
 
     Raises:
         CheckpointError: as ``import_checkpoint``, or when there is no such model.
+        FileError: when something else is in the folder, or it cannot be written.
     """
+    export.check_place(folder)  # before a gigabyte is read
     if name not in params.models:
         raise CheckpointError(f"no model {name!r}{nearest(name, params.models)}")
     model = build(params.models[name], params.data.classes)
@@ -122,6 +137,11 @@ def assign(model: VideoModel, variables: Mapping[str, np.ndarray], averaged: boo
         f"wrong shape: {name} is {plain[name].shape}, the model's is {shape}"
         for name, shape in shapes.items()
         if name in plain and plain[name].shape != shape
+    ]
+    problems += [
+        f"infinite or not a number: {name}"
+        for name in shapes
+        if name in plain and not np.isfinite(plain[name]).all()
     ]
     if problems:
         raise CheckpointError("\n  ".join(["the variables do not fit the model:", *problems]))

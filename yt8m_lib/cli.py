@@ -1,6 +1,7 @@
 """The command line: ``yt8m`` or ``python -m yt8m_lib``."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from yt8m_lib import commands
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError
+from yt8m_lib.files import OUTSIDE, expanded
 from yt8m_lib.settings import PHASES
 
 DESCRIPTION = """\
@@ -20,7 +22,13 @@ examples:
   yt8m run params/video_level.yaml --set data.files='/data/yt8m/video/*.tfrecord'
   yt8m run params/demo.yaml --only teachers --set training.frames=8
   yt8m inspect '/data/yt8m/frame/train00*.tfrecord'
-  yt8m predict results/demo/model '/data/yt8m/frame/test*.tfrecord' --output predictions.csv"""
+  yt8m predict results/demo/model '/data/yt8m/frame/test*.tfrecord' --output predictions.csv
+
+exit codes: 0 done, 1 refused or failed, 2 not a valid command line, 130 interrupted by Ctrl-C,
+141 whoever read the output stopped before its end"""
+
+INTERRUPTED = "interrupted; nothing half-written is left"
+RUN_INTERRUPTED = "interrupted; finished models are kept, the same command goes on from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,12 +36,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     try:
         options.action(options)
+        sys.stdout.flush()
     except KeyboardInterrupt:
-        _fail("interrupted; finished models are kept, the same command goes on from there", 130)
+        _fail(RUN_INTERRUPTED if options.action is commands.run else INTERRUPTED, 130)
     except BrokenPipeError:
-        sys.exit(0)
-    except UserError as error:  # all others are faults of the program and keep their traceback
+        # What is left in the buffer goes nowhere, else Python would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except UserError as error:
         _fail(str(error), 1)
+    except OSError as error:  # all others are faults of the program and keep their traceback
+        if error.errno not in OUTSIDE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{os.strerror(error.errno)}", 1)
 
 
 def _fail(message: str, code: int) -> None:
@@ -66,14 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         json=True,
     )
     _command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
-    _command(
-        parsers,
-        "inspect",
-        commands.inspect,
-        "check shards and count what they hold",
-        "GLOB",
-        json=True,
-    )
+    _add_inspect(parsers)
     _command(
         parsers,
         "evaluate",
@@ -91,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
         "MODEL",
         "GLOB",
     )
-    predict.add_argument("--output", metavar="FILE.csv", required=True, help="where to write")
+    predict.add_argument(
+        "--output", metavar="FILE.csv", type=expanded, required=True, help="where to write"
+    )
     _add_import(parsers)
     _add_split(parsers)
     return parser
@@ -109,7 +120,7 @@ def _command(
         "MODEL": "folder of an exported model, such as results/demo/model",
     }
     for place in places:
-        parser.add_argument(place.lower(), metavar=place, help=explanations[place])
+        parser.add_argument(place.lower(), metavar=place, type=expanded, help=explanations[place])
     if "PARAMS" in places:
         parser.add_argument(
             "--set",
@@ -153,12 +164,31 @@ def _add_run(parsers: Any) -> None:
     )
 
 
+def _add_inspect(parsers: Any) -> None:
+    text = "check shards and count what they hold"
+    parser = _command(parsers, "inspect", commands.inspect, text, "GLOB", json=True)
+    parser.add_argument(
+        "--vocabulary",
+        metavar="N",
+        type=_count,
+        default=3862,
+        help="classes that labels may have: 3862, or 4716 in the data of 2017",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is wanted, got {text!r}")
+    return int(text)
+
+
 def _add_findings(parsers: Any) -> None:
     text = "test each claim of the paper on all finished repeats: effect, interval, verdict"
     parser = _command(parsers, "findings", commands.findings, text, "PARAMS", json=True)
     parser.add_argument(
         "--add",
         metavar="FILE.npz",
+        type=expanded,
         nargs="+",
         default=[],
         help="repeats made elsewhere, as a report leaves them in tables/repeat-N.npz",
@@ -166,6 +196,7 @@ def _add_findings(parsers: Any) -> None:
     parser.add_argument(
         "--against",
         metavar="FILE.csv",
+        type=expanded,
         help="an earlier record of the same study: say which effects lie where it expects none",
     )
 
@@ -178,7 +209,9 @@ def _add_import(parsers: Any) -> None:
     parser.add_argument(
         "--model", metavar="NAME", required=True, help="which model of PARAMS it is"
     )
-    parser.add_argument("--output", metavar="FOLDER", required=True, help="where to export it")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=expanded, required=True, help="where to export it"
+    )
     parser.add_argument("--averaged", action="store_true", help="take the averaged weights in it")
     parser.add_argument("--quantize", action="store_true", help="store large weights in 8 bits")
 
@@ -186,11 +219,13 @@ def _add_import(parsers: Any) -> None:
 def _add_split(parsers: Any) -> None:
     text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
     parser = _command(parsers, "split", commands.split, text, "GLOB")
-    parser.add_argument("--train", metavar="GLOB", help="shards that are trained on in any case")
+    parser.add_argument(
+        "--train", metavar="GLOB", type=expanded, help="shards that are trained on in any case"
+    )
     parser.add_argument(
         "--hold-out", metavar="N", type=int, default=800, help="shards held out (800)"
     )
     parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the choice (1)")
     parser.add_argument(
-        "--output", metavar="FOLDER", required=True, help="where to write the lists"
+        "--output", metavar="FOLDER", type=expanded, required=True, help="where to write the lists"
     )

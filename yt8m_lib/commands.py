@@ -5,11 +5,15 @@ What takes seconds to import is imported by the command that needs it.
 
 import argparse
 import json
+import os
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from yt8m_lib import params as params_files
+from yt8m_lib.files import check_folder
 from yt8m_lib.params import ParamsError
 
 
@@ -66,10 +70,11 @@ def findings(options: argparse.Namespace) -> None:
 
     params = _load(options)
     params_files.check_data(params)
+    check_folder(params.folder / "tables")
     for file in [*options.add, *([options.against] if options.against else [])]:
         if not Path(file).is_file():
             raise ParamsError(f"there is no file {file!r}")
-    repeats = dict(map(findings.load, options.add)) | findings.repeats(params)
+    repeats = dict(map(_load_repeat, options.add)) | findings.repeats(params)
     if not repeats:
         raise ParamsError(f"{params.experiment} has no finished repeat: yt8m run {options.params}")
     table = findings.table(list(repeats.values()))
@@ -84,6 +89,18 @@ def findings(options: argparse.Namespace) -> None:
         print(f"\n{tables.heading('other_choices', params)}\n\n{tables.as_text(others)}\n")
     if options.against:
         _compare(table, options.against)
+
+
+def _load_repeat(file: str) -> Any:
+    from yt8m_lib.report import findings
+
+    try:
+        return findings.load(file)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, BadZipFile, zlib.error):
+        raise ParamsError(
+            f"{file} is no repeat, or was cut off on its way: fetch it again; a report leaves it "
+            "in tables/repeat-N.npz"
+        ) from None
 
 
 def _write_findings(params: Any, made: dict[str, Any]) -> None:
@@ -101,7 +118,13 @@ def _compare(table: Any, record: str) -> None:
 
     from yt8m_lib.report import findings, tables
 
-    outside = findings.outside(table, pd.read_csv(record))
+    try:
+        known = pd.read_csv(record)
+    except ValueError as error:  # pandas' own errors are ValueErrors, too
+        raise ParamsError(f"{record} is no CSV: {error}") from None
+    if not {"part", "low", "high"} <= set(known):
+        raise ParamsError(f"{record} is no record of findings: no columns part, low and high")
+    outside = findings.outside(table, known)
     words = tables.as_text(outside) if len(outside) else "none"
     count = f"{len(outside)} of {len(table)}; 1 in 20 is to be expected"
     print(f"effects outside the intervals of {record} ({count}):\n{words}")
@@ -184,7 +207,7 @@ def inspect(options: argparse.Namespace) -> None:
     from yt8m_lib.data import inspection, shards
     from yt8m_lib.report import tables
 
-    table = inspection.inspect(shards.find(options.glob), labels=False)
+    table = inspection.inspect(shards.find(options.glob), options.vocabulary, labels=False)
     if options.json:
         _print_json(json.loads(table.to_json(orient="records")))
     else:
@@ -205,7 +228,12 @@ def evaluate(options: argparse.Namespace) -> None:
         _print_json(measured)
     else:
         for name, value in measured.items():
-            print(f"{name:10} {value:,.5f}" if isinstance(value, float) else f"{name:10} {value:,}")
+            print(f"{name:14} {value:,.5f}" if isinstance(value, float) else f"{name:14} {value:,}")
+        if measured["labels_dropped"]:
+            print(
+                f"{measured['labels_dropped']:,} of the {measured['labels']:,} labels are of "
+                "classes that the model does not know: they count as missed"
+            )
 
 
 def predict(options: argparse.Namespace) -> None:
@@ -214,7 +242,10 @@ def predict(options: argparse.Namespace) -> None:
     from yt8m_lib.methods import inference
 
     videos = inference.predict_to_csv(options.model, options.glob, options.output)
-    print(f"{videos:,} videos in {options.output}")
+    onto_stdout = os.path.exists(options.output) and os.path.samestat(
+        os.stat(options.output), os.fstat(1)
+    )
+    print(f"{videos:,} videos in {options.output}", file=sys.stderr if onto_stdout else sys.stdout)
 
 
 def _load(options: argparse.Namespace) -> Any:

@@ -3,11 +3,25 @@
 Only a path with ``://`` (``gs://bucket/...``) imports TensorFlow, for ``tf.io.gfile``.
 """
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from yt8m_lib.errors import UserError
+
+# What the surroundings refuse, whatever the program does: rights, room on the disk, odd paths.
+OUTSIDE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.ESTALE),
+}
+
+
+class FileError(UserError):
+    """A file cannot be written; the message says which, and why."""
 
 
 @contextmanager
@@ -16,17 +30,45 @@ def written_whole(path: str | Path) -> Iterator[str]:
 
     The name lies beside ``path``, whose folder is made where it is missing, and ends like it. A
     write that is killed or fails leaves ``path`` as it was, never half a file: the contents reach
-    the disk before the name does.
+    the disk before the name does. A link stays a link, and the file it leads to is replaced; a pipe
+    or a device is written to as it is.
 
     Args:
         path: a local or remote file.
+
+    Raises:
+        FileError: when the path or the disk does not allow it.
     """
-    folder, slash, name = str(path).rpartition("/")
-    beside = f"{folder}{slash}.{os.getpid()}-{name}"
-    if is_remote(beside):
-        yield from _remotely(beside, str(path))
+    path = str(path)
+    if is_remote(path):
+        yield from _remotely(path)
         return
-    os.makedirs(folder or ".", exist_ok=True)
+    try:
+        if is_stream(path):
+            yield path
+        else:
+            yield from _locally(os.path.realpath(path))
+    except OSError as error:
+        if error.errno not in OUTSIDE or _is_about_another(error, path):
+            raise
+        raise FileError(f"{path} cannot be written: {os.strerror(error.errno)}") from None
+
+
+def _is_about_another(error: OSError, path: str) -> bool:
+    """Whether an error names a file that is neither a path, nor beside it, nor its folder."""
+    if error.filename is None:
+        return False
+    folder = os.path.dirname(os.path.realpath(path))
+    named = os.path.realpath(error.filename)
+    return not (os.path.dirname(named) == folder or folder.startswith(named))
+
+
+def _locally(path: str) -> Iterator[str]:
+    folder, name = os.path.split(path)
+    if os.path.isdir(path):
+        raise FileError(f"{path} is a folder: name a file")
+    os.makedirs(folder, exist_ok=True)
+    beside = os.path.join(folder, f".{os.getpid()}-{name}")
     try:
         yield beside
         with open(beside, "rb") as file:
@@ -36,7 +78,9 @@ def written_whole(path: str | Path) -> Iterator[str]:
         Path(beside).unlink(missing_ok=True)
 
 
-def _remotely(beside: str, path: str) -> Iterator[str]:
+def _remotely(path: str) -> Iterator[str]:
+    folder, slash, name = path.rpartition("/")
+    beside = f"{folder}{slash}.{os.getpid()}-{name}"
     try:
         yield beside
         gfile().rename(beside, path, overwrite=True)
@@ -45,10 +89,63 @@ def _remotely(beside: str, path: str) -> Iterator[str]:
             gfile().remove(beside)
 
 
+def check_writable(path: str | Path) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold.
+
+    Raises:
+        FileError: for a folder, a file or folder that may not be written to, or an address that
+            only reads.
+    """
+    if is_remote(str(path)):
+        scheme = str(path).split("://")[0]
+        if scheme not in gfile().get_registered_schemes():
+            raise FileError(f"{path}: nothing can be written to {scheme}://; name a file")
+        return
+    if os.path.isdir(path):
+        raise FileError(f"{path} is a folder: name a file")
+    if os.path.exists(path) and not os.access(path, os.W_OK):
+        raise FileError(f"{path} may not be written to")
+    if not is_stream(path):
+        check_folder(os.path.dirname(os.path.realpath(path)))
+
+
+def check_folder(folder: str | Path) -> None:
+    """Refuse a folder in which no file can be made; one that is missing has to be possible.
+
+    Raises:
+        FileError: naming what is in the way.
+    """
+    there = Path(folder).absolute()
+    while not os.path.lexists(there):
+        there = there.parent
+    if not there.is_dir():
+        raise FileError(f"{folder} cannot be a folder: {there} is none")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise FileError(f"{there} may not be written to")
+
+
+def is_stream(path: str | Path) -> bool:
+    """Whether a local path is written to as it is: a pipe, a device, or an open file of a process.
+
+    ``/dev/stdout`` may lead to a file that others have written to: that one is never replaced.
+    """
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    within = os.path.abspath(path).startswith(("/dev/std", "/dev/fd/", "/proc/"))
+    return within or not (stat.S_ISREG(kind) or stat.S_ISDIR(kind))
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as beside, open(beside, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def expanded(path: str) -> str:
+    """A path as a shell would give it: ``~`` is the home folder, unless a file has that name."""
+    return path if is_remote(path) or os.path.lexists(path) else os.path.expanduser(path)
 
 
 def is_remote(path: str) -> bool:

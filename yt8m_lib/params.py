@@ -6,6 +6,7 @@ are refused before anything runs, with the key, the value and the nearest valid 
 
 import glob
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yt8m_lib.errors import UserError, nearest
-from yt8m_lib.files import is_remote
+from yt8m_lib.files import expanded, is_remote, write_text
 from yt8m_lib.settings import ROOT, Params
+
+# Settings that are paths or globs: ``/data [1] #2: a/*.tfrecord`` is one, and no YAML.
+PATHS = ("results", "data.files", "data.train", "data.validation", "distillation.soft_targets")
 
 
 class ParamsError(UserError):
     """A parameter file that cannot be run; the message names key, value and remedy."""
 
 
-def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Params:
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Params:
     """Read and check a parameter file.
 
     Args:
@@ -31,27 +35,90 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Param
     Raises:
         ParamsError: naming the file, key, value and remedy.
     """
+    return check(read(path, overrides), path)
+
+
+def read(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """The settings that a file and ``KEY=VALUE`` strings give, before they are checked.
+
+    Raises:
+        ParamsError: for a file that cannot be read, or a string that is none of these.
+    """
     path = find_file(path)
     raw = _read(path)
     raw = _laid_over(raw, path) if "based_on" in raw else raw
     raw.setdefault("experiment", path.stem)
     for override in overrides:
         _apply(raw, override)
+    return raw
+
+
+def check(settings: dict[str, Any], path: str | Path) -> Params:
+    """Check the settings that ``read`` gave.
+
+    Raises:
+        ParamsError: naming the file, key, value and remedy.
+    """
     try:
-        return Params.model_validate(raw)
+        return Params.model_validate(settings)
     except ValidationError as error:
         lines = [f"  {_explain(issue)}" for issue in error.errors()]
-        raise ParamsError("\n".join([f"{path}:", *lines])) from None
+        raise ParamsError("\n".join([f"{find_file(path)}:", *lines])) from None
+
+
+def write(settings: dict[str, Any], path: Path, comment: str) -> None:
+    """Write settings as a file that ``read`` reads the same."""
+    about = "".join(f"# {line}\n" for line in comment.splitlines())
+    write_text(path, about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
+        raw = _parse(path.read_text(encoding="utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: not UTF-8 text ({error}): save it as UTF-8") from None
+    except OSError as error:
+        raise ParamsError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise ParamsError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
     return raw
+
+
+def _parse(text: str) -> Any:
+    """Read YAML in which no key is given twice.
+
+    Raises:
+        yaml.YAMLError, ValueError: naming the lines.
+    """
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _refuse_twice(node, "", set())
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _refuse_twice(node: yaml.Node, around: str, seen: set[yaml.Node]) -> None:
+    """Of two equal keys, YAML takes the later one and says nothing."""
+    if node in seen or isinstance(node, yaml.ScalarNode):
+        return
+    seen.add(node)  # which aliases may name many times
+    lines: dict[str, int] = {}
+    for part in node.value:
+        if isinstance(node, yaml.SequenceNode):
+            _refuse_twice(part, around, seen)
+            continue
+        key, value = part
+        name, line = f"{around}{key.value}", key.start_mark.line + 1
+        if name in lines and key.tag != "tag:yaml.org,2002:merge":
+            raise ValueError(f"{name} is given twice, in lines {lines[name]} and {line}")
+        lines[name] = line
+        _refuse_twice(value, f"{name}.", seen)
 
 
 def _laid_over(raw: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -97,7 +164,8 @@ def check_data(params: Params) -> None:
             "`--set data.files=GLOB`, or as `--set data.train=GLOB --set data.validation=GLOB`."
         )
     for key, value in given.items():
-        if not is_remote(value) and not glob.glob(str(ROOT / value), recursive=True):
+        there = is_remote(value) or (ROOT / value).exists()  # as it is written, or read as a glob
+        if not there and not glob.glob(value, root_dir=ROOT, recursive=True):
             raise ParamsError(f"{key}: no file matches {value!r} (seen from {ROOT})")
 
 
@@ -107,7 +175,7 @@ def find_file(path: str | Path) -> Path:
     Raises:
         ParamsError: when it is at neither place, with the nearest name.
     """
-    for candidate in (Path(path), ROOT / path):
+    for candidate in (Path(expanded(str(path))), ROOT / path):
         if candidate.is_file():
             return candidate.resolve()
     there = [f"params/{p.name}" for p in sorted((ROOT / "params").glob("*.yaml"))]
@@ -127,10 +195,24 @@ def _apply(raw: dict, override: str) -> None:
         if not isinstance(child, dict):
             raise ParamsError(f"--set {override}: {part!r} is a value, not a group of settings")
         node = child
+    node[last] = _value(key, value)
+
+
+def _value(key: str, text: str) -> Any:
+    """What ``--set`` gives: YAML, but paths as they are written, whatever YAML would make of them.
+
+    Raises:
+        ParamsError: where a key is given twice within it.
+    """
+    quoted = len(text) > 1 and text[0] in "'\"" and text[0] == text[-1]
+    if key in PATHS and text not in ("", "null") and not quoted:
+        return text
     try:
-        node[last] = yaml.safe_load(value)
+        return _parse(text)
     except yaml.YAMLError:
-        node[last] = value  # a glob such as *.tfrecord is no YAML
+        return text
+    except (ValueError, RecursionError) as error:
+        raise ParamsError(f"--set {key}={text}: {error}") from None
 
 
 def _explain(issue: Any) -> str:

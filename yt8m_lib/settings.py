@@ -3,16 +3,32 @@
 ``params.load`` reads them from a file.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from yt8m_lib import families
-from yt8m_lib.catalogue import CODECS, RECORD_KINDS
 from yt8m_lib.errors import nearest
 from yt8m_lib.families import Family
+from yt8m_lib.values import (
+    Architecture,
+    Bytes,
+    Codec,
+    Epochs,
+    FamilyName,
+    Frames,
+    Name,
+    NotNegative,
+    Place,
+    Positive,
+    RecordKind,
+    Share,
+    Size,
+    TeachingFamily,
+    Unidentified,
+    Whole,
+)  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,32 +42,10 @@ Inference = Literal["valid_frames", "sample_all", "random_frames"]
 PHASES: tuple[Phase, ...] = Phase.__args__
 
 
-def _known(name: str, valid: Iterable[str]) -> str:
-    valid = list(valid)
-    if name not in valid:
-        raise ValueError(f"there is no {name!r}{nearest(name, valid)}")
-    return name
-
-
-FamilyName = Annotated[str, AfterValidator(lambda name: _known(name, families.FAMILIES))]
-TeachingFamily = Annotated[str, AfterValidator(lambda name: _known(name, families.teaching()))]
-Architecture = Annotated[str, AfterValidator(lambda name: _known(name, families.architectures()))]
-Codec = Annotated[str, AfterValidator(CODECS.check)]
-RecordKind = Annotated[str, AfterValidator(RECORD_KINDS.check)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-Positive = Annotated[int, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-# A setting that says where things lie or how often they are done, and changes no result: it is left
-# out when settings are written as values, and so out of the identity of what is made with them.
-T = TypeVar("T")
-Unidentified = Annotated[T, Field(exclude=True)]
-
-
 class Settings(BaseModel):
     """Settings that refuse unknown keys and cannot be changed once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Synthetic(Settings):
@@ -60,24 +54,30 @@ class Synthetic(Settings):
     train_videos: Positive = 6000
     validation_videos: Positive = 2000
     shards: Positive = 8
-    frames: tuple[Positive, Positive] = (16, 32)  # shortest and longest video, in seconds
+    frames: tuple[Frames, Frames] = (16, 32)  # shortest and longest video, in seconds
     missing_labels: Share = 0.1  # true labels that the annotation lost
     wrong_labels: Share = 0.05  # labels replaced by another class of the same vertical
+
+    @model_validator(mode="after")
+    def _shortest_comes_first(self) -> Self:
+        if self.frames[0] > self.frames[1]:
+            raise ValueError(f"frames: the shortest video comes first, got {list(self.frames)}")
+        return self
 
 
 class Data(Settings):
     """Where the videos are and how they are read."""
 
     level: RecordKind = "frame"  # the kind of the records
-    train: Unidentified[str | None] = None  # glob of training shards
-    validation: Unidentified[str | None] = None  # glob of validation shards
-    files: Unidentified[str | None] = None  # or one glob, split by a seeded hash of the file name
+    train: Unidentified[Place | None] = None  # glob of training shards
+    validation: Unidentified[Place | None] = None  # glob of validation shards
+    files: Unidentified[Place | None] = None  # or one glob, split by a seeded hash of the file name
     train_share: Share = 0.75  # share of `files` that is trained on
     exclude: tuple[str, ...] = ()  # names of damaged shards to leave out
-    classes: Annotated[int, Field(gt=1, le=65536)] = 3862  # the first this many are kept
+    classes: Annotated[Whole, Field(gt=1, le=65536)] = 3862  # the first this many are kept
     vocabulary: Positive = 3862  # classes that the records may name
-    frames: Positive = 24  # frames simulated around a video-level mean
-    max_frames: Positive = 300  # frames read from a frame-level record at most
+    frames: Frames = 24  # frames simulated around a video-level mean
+    max_frames: Frames = 300  # frames read from a frame-level record at most
     cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs
 
     @model_validator(mode="after")
@@ -98,7 +98,7 @@ class FamilyDefaults(Settings):
 
     batch: Positive = 160
     rate: Annotated[float, Field(gt=0)] = 2.0e-4
-    epochs: Positive = 10
+    epochs: Epochs = 10
     rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
 
 
@@ -110,13 +110,13 @@ class Model(Settings):
     """
 
     architecture: Architecture
-    clusters: int = Field(default=0, ge=0)  # K; unused by RNN
-    hidden: int = Field(default=0, ge=0)  # H; for RNN the cells C
+    clusters: Size = 0  # K; unused by RNN
+    hidden: Size = 0  # H; for RNN the cells C
     options: dict[str, bool | int | float | str] = {}
     published: Unidentified[bool] = False  # one of the nine released configurations
     batch: Positive | None = None
     rate: Annotated[float, Field(gt=0)] | None = None
-    epochs: Positive | None = None
+    epochs: Epochs | None = None
     rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
 
     @property
@@ -163,7 +163,7 @@ class Model(Settings):
 class Training(Settings):
     """What all trainings share (sec. 5 of the published system)."""
 
-    frames: Positive = 300  # frames sampled with replacement from a video
+    frames: Frames = 300  # frames sampled with replacement from a video
     rate_decay_videos: Positive = 4_000_000
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     batch_norm_decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
@@ -176,9 +176,9 @@ class Averaging(Settings):
     families: tuple[TeachingFamily, ...] = ("dbof", "rnn")  # whose averaged weights are kept
     shown: tuple[Name, ...] = ()  # models of other families averaged for the table alone
     time_constant: Positive = 2000  # H, in steps: the shadow's decay is 1 - 1 / H
-    epochs: Positive = 2
+    epochs: Epochs = 2
     rate_divisor: dict[FamilyName, Annotated[float, Field(gt=0)]] = {}  # 5 where not given
-    checkpoints: int = Field(default=0, ge=0)  # how many are averaged at equal weight, to compare
+    checkpoints: NotNegative = 0  # how many are averaged at equal weight, to compare
 
 
 class Student(Settings):
@@ -198,7 +198,7 @@ class Distillation(Settings):
     top_k: Positive | Literal["all"] = 100  # soft targets stored a video; the rest count as 0
     students: dict[Name, Student] = {}
     compare: dict[Name, Student] = {}  # trained to be compared with the students, then left
-    soft_targets: str | None = None  # folder of the sidecar shards; under results/ by default
+    soft_targets: Place | None = None  # folder of the sidecar shards; under results/ by default
 
 
 class Quantization(Settings):
@@ -213,15 +213,15 @@ class Ensembling(Settings):
     """The final ensemble (sec. 4.3, Table 4)."""
 
     trials: Positive = 500
-    budget_bytes: Positive = 1_000_000_000
+    budget_bytes: Bytes = 1_000_000_000
 
 
 class Params(Settings):
     """One experiment."""
 
     experiment: Name
-    seed: int = 1
-    results: Unidentified[str] = "results"
+    seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 1
+    results: Unidentified[Place] = "results"
     data: Data = Data()
     synthetic: Synthetic | None = None
     families: dict[FamilyName, FamilyDefaults] = {}
@@ -237,11 +237,9 @@ class Params(Settings):
     repeats: Unidentified[Positive] = (
         1  # trainings of everything, each from seeds of its own, on the same data
     )
-    repeat: Unidentified[Annotated[int, Field(ge=0)]] = (
-        0  # which of them this is; `yt8m run` counts
-    )
+    repeat: Unidentified[NotNegative] = 0  # which of them this is; `yt8m run` counts
     other_choices: Unidentified[
-        dict[str, str]
+        dict[str, Place]
     ] = {}  # findings.csv of the same study, by what was chosen there
     # Finished work that a change of code or data may throw away without asking, in hours.
     remake_hours: Unidentified[Annotated[float, Field(ge=0)]] = 1.0
@@ -287,6 +285,13 @@ class Params(Settings):
                     "table of weight averaging has no row for; take it out"
                 )
         self._check_students()
+        named = [name for name in ("files", "train", "validation") if getattr(self.data, name)]
+        if self.synthetic and named:
+            raise ValueError(
+                f"`synthetic` and `data.{named[0]}` are both given: stand-in data or your own? "
+                f"Take out one; `--set synthetic=null` leaves `data.{named[0]}`. (`make run "
+                "DATA=...` wants a PARAMS file of real data, such as params/video_level.yaml.)"
+            )
         return self
 
     def _check_students(self) -> None:

@@ -68,7 +68,9 @@ class FrameLevel(RecordKind):
         for name, size in SIZES.items():
             frames = record.feature_lists.feature_list[name].feature
             lengths[name] = len(frames)
-            if any([len(value) for value in f.bytes_list.value] != [size] for f in frames):
+            if any(f.HasField("float_list") for f in frames):
+                yield f"{name} frames are floats: bytes are needed, quantised from [-2, 2]"
+            elif any([len(value) for value in f.bytes_list.value] != [size] for f in frames):
                 yield f"{name} frames are not {size} bytes each"
         if lengths["rgb"] != lengths["audio"]:
             yield f"{lengths['rgb']} frames of rgb, {lengths['audio']} of audio"

@@ -1,6 +1,6 @@
 """What shards hold and what is wrong with them: read strictly once, before anything trains."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,17 +8,27 @@ import pandas as pd
 import tensorflow as tf
 from tqdm import tqdm
 
-from yt8m_lib.data.record_kinds import RecordKind, kind_of, known_kinds
+from yt8m_lib.data.framing import FramingError, records_of
+from yt8m_lib.data.record_kinds import RecordKind, kind_of_parsed, parsed, why_unknown
+from yt8m_lib.data.video_ids import VideoIds
+
+_ID_OF_2017 = "video_id"
 
 
-def inspect(files: Sequence[str], vocabulary: int = 3862, labels: bool = True) -> pd.DataFrame:
+def inspect(
+    files: Sequence[str],
+    vocabulary: int | None = 3862,
+    labels: bool = True,
+    ids: VideoIds | None = None,
+) -> pd.DataFrame:
     """Read every record of every shard, checksums included.
 
     Args:
         files: the shards; a bad one does not keep the others from being read.
-        vocabulary: labels from 0 to one less are in range.
+        vocabulary: labels from 0 to one less are in range; None lets every label pass.
         labels: whether a record without the labels' feature is bad; the data set's test
             files have none.
+        ids: receives the ids of each shard's videos, a shard at a time.
 
     Returns:
         A row a shard: ``path``, ``level`` (the kind of its records), ``videos``, ``frames_min``,
@@ -27,22 +37,31 @@ def inspect(files: Sequence[str], vocabulary: int = 3862, labels: bool = True) -
         columns describe what comes before the damage.
     """
     progress = tqdm(files, desc="inspecting", unit=" shards")
-    return pd.DataFrame([_inspect_shard(file, vocabulary, labels) for file in progress])
+    return pd.DataFrame([inspect_shard(file, vocabulary, labels, ids) for file in progress])
 
 
-def _inspect_shard(file: str, vocabulary: int, needs_labels: bool) -> dict[str, Any]:
-    kinds, frames, labels, wrong = [], [], [], []
+def inspect_shard(
+    file: str, vocabulary: int | None, needs_labels: bool, ids: VideoIds | None = None
+) -> dict[str, Any]:
+    """The row of ``inspect`` for one shard."""
+    kinds, names, frames, labels, wrong = [], [], [], [], []
     damage = ""
     try:
-        for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
-            kind = kind_of(record)
+        for record in records_of(file):
+            video = parsed(record)
+            kind = None if video is None else kind_of_parsed(video)
             kinds.append(kind.name if kind else "unknown")
-            seconds, classes, problem = _look_at(record, kind, vocabulary, needs_labels)
-            frames.append(seconds)
-            labels.append(len(classes))
-            wrong += [problem] if problem else []
-    except (tf.errors.OpError, OSError) as error:
-        damage = f"damaged after {len(kinds)} videos ({type(error).__name__})"
+            if kind is None:
+                wrong.append(why_unknown(video))
+                continue
+            names += _ids(video, kind)[:1]
+            frames.append(kind.seconds(video))
+            labels.append(len(_labels(video, kind)))
+            wrong += _first_problem(video, kind, vocabulary, needs_labels)
+    except FramingError as error:
+        damage = str(error)
+    if ids is not None:
+        ids.add(names)
     different = {*kinds}
     counts = frames or [0]
     return {
@@ -68,22 +87,44 @@ def _verdict(damage: str, wrong: Sequence[str], kinds: Sequence[str]) -> str:
     return "; ".join(problems)
 
 
-def _look_at(
-    record: bytes, kind: RecordKind | None, vocabulary: int, needs_labels: bool
-) -> tuple[int, Sequence[int], str]:
-    """Frames, labels and the first problem ("" for none) of one record."""
-    if kind is None:
-        return 0, [], f"of none of {known_kinds()}, by the names of its features"
-    video = tf.train.SequenceExample.FromString(record)
+def _first_problem(
+    video: tf.train.SequenceExample, kind: RecordKind, vocabulary: int | None, needs_labels: bool
+) -> list[str]:
+    """The first thing that is wrong with a video, after its id; nothing where all is right."""
+    ids = _ids(video, kind)
+    name = repr(ids[0])[2:-1] if ids else "(no id)"
+    problems = _problems(video, kind, vocabulary, needs_labels)
+    return [f"{name}: {problem}" for problem in problems][:1]
+
+
+def _problems(
+    video: tf.train.SequenceExample, kind: RecordKind, vocabulary: int | None, needs_labels: bool
+) -> Iterator[str]:
     context = video.context.feature
-    has_labels = kind.labels_feature in context
-    labels = context[kind.labels_feature].int64_list.value if has_labels else []
-    ids = context[kind.id_feature].bytes_list.value if kind.id_feature in context else []
-    found = [] if ids else [f"feature {kind.id_feature} missing"]
-    outside = [label for label in labels if not 0 <= label < vocabulary]
-    found += [f"labels {outside} outside 0..{vocabulary - 1}"] if outside else []
-    found += kind.problems(video)
-    if needs_labels and not has_labels:
-        found.append(f"feature {kind.labels_feature} missing")
-    name = ids[0].decode("latin-1") if ids else "(no id)"
-    return kind.seconds(video), labels, f"{name}: {found[0]}" if found else ""
+    ids = _ids(video, kind)
+    if not ids and kind.id_feature != _ID_OF_2017 and _ID_OF_2017 in context:
+        yield f"a record of 2017 ({_ID_OF_2017}; other classes): fetch the data set of 2018"
+    elif len(ids) != 1:
+        yield f"{len(ids)} ids" if ids else f"feature {kind.id_feature} missing"
+    if kind.labels_feature in context:
+        holds = context[kind.labels_feature].WhichOneof("kind") or "int64_list"
+        if holds != "int64_list":
+            found = {"float_list": "floats", "bytes_list": "text"}[holds]
+            yield f"{kind.labels_feature} are {found}: integers are needed"
+    if vocabulary is not None:
+        outside = [label for label in _labels(video, kind) if not 0 <= label < vocabulary]
+        if outside:
+            yield f"labels {outside} outside 0..{vocabulary - 1} (the vocabulary)"
+    yield from kind.problems(video)
+    if needs_labels and kind.labels_feature not in context:
+        yield f"feature {kind.labels_feature} missing (test files: they can be predicted only)"
+
+
+def _ids(video: tf.train.SequenceExample, kind: RecordKind) -> list[bytes]:
+    context = video.context.feature  # asking a map for a name that it lacks adds the name
+    return list(context[kind.id_feature].bytes_list.value) if kind.id_feature in context else []
+
+
+def _labels(video: tf.train.SequenceExample, kind: RecordKind) -> Sequence[int]:
+    context = video.context.feature
+    return context[kind.labels_feature].int64_list.value if kind.labels_feature in context else []

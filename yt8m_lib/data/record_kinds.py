@@ -17,7 +17,8 @@ import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from yt8m_lib.catalogue import RECORD_KINDS
-from yt8m_lib.data.shards import DataError
+from yt8m_lib.data.framing import FramingError, records_of
+from yt8m_lib.data.listing import DataError
 from yt8m_lib.files import written_whole
 from yt8m_lib.settings import Data
 
@@ -91,12 +92,36 @@ class RecordKind(ABC):
 
 def kind_of(record: bytes) -> RecordKind | None:
     """The kind that recognises a serialised record, or None."""
+    video = parsed(record)
+    return None if video is None else kind_of_parsed(video)
+
+
+def parsed(record: bytes) -> tf.train.SequenceExample | None:
+    """A serialised record as every kind looks at it, or None where it is none."""
     try:
-        video = tf.train.SequenceExample.FromString(record)
+        return tf.train.SequenceExample.FromString(record)
     except DecodeError:
         return None
+
+
+def kind_of_parsed(video: tf.train.SequenceExample) -> RecordKind | None:
+    """The kind that recognises a record, or None."""
     kinds = (RECORD_KINDS[name] for name in RECORD_KINDS)
     return next((kind for kind in kinds if kind.recognises(video)), None)
+
+
+def why_unknown(video: tf.train.SequenceExample | None) -> str:
+    """Why no kind recognises a record, and what helps."""
+    if video is None:
+        return "of none of the formats of tf.train (Example, SequenceExample)"
+    names = sorted([*video.context.feature, *video.feature_lists.feature_list])
+    if any("feature/floats" in name for name in names):
+        return (
+            "as MediaPipe writes them, with floats under RGB/feature/floats: bytes are needed, "
+            "quantised from [-2, 2], under rgb and audio"
+        )
+    shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) or "no features"
+    return f"of none of {known_kinds()}, by the names of its features ({shown})"
 
 
 def kind_of_shard(file: str) -> RecordKind:
@@ -106,14 +131,22 @@ def kind_of_shard(file: str) -> RecordKind:
         DataError: when the shard is damaged, empty, not there, or of no known kind.
     """
     try:
-        record = next(iter(tf.data.TFRecordDataset(file).take(1).as_numpy_iterator()), None)
-    except (tf.errors.OpError, OSError) as error:
-        raise DataError(f"{file}: not a readable TFRecord shard: {error}") from None
+        record = next(records_of(file), None)
+    except FramingError as error:
+        raise DataError(f"{file}: {error}") from None
     kind = None if record is None else kind_of(record)
     if kind is None:
-        what = "no record" if record is None else f"records that are of none of {known_kinds()}"
+        what = "no record" if record is None else f"records {why_unknown(parsed(record))}"
         raise DataError(f"{file}: holds {what}. Leave it out with `data.exclude`.")
     return kind
+
+
+def ids_of(file: str, kind: RecordKind) -> list[bytes]:
+    """The ids of a shard's videos, in its order, of which nothing else is parsed."""
+    feature = {kind.id_feature: kind.context_features[kind.id_feature]}
+    batches = tf.data.TFRecordDataset(file).batch(256)
+    found = batches.map(lambda records: tf.io.parse_sequence_example(records, feature)[0])
+    return [video for batch in found for video in batch[kind.id_feature].numpy()]
 
 
 def check_kind(file: str, expected: str) -> None:
@@ -124,10 +157,15 @@ def check_kind(file: str, expected: str) -> None:
     """
     found = kind_of_shard(file).name
     if found != expected:
-        raise DataError(
-            f"{file}: read as {expected}-level records, holds {found}-level ones. "
-            f"Set `data.level: {found}`, or give other shards."
-        )
+        raise DataError(other_level(file, found, expected))
+
+
+def other_level(file: str, found: str, expected: str) -> str:
+    """What is wrong with a shard of another kind than the one that is read, and what helps."""
+    return (
+        f"{file}: read as {expected}-level records, holds {found}-level ones. "
+        f"Set `data.level: {found}`, or give other shards."
+    )
 
 
 def known_kinds() -> str:

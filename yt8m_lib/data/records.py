@@ -9,16 +9,20 @@ uint8, a quarter of the memory traffic, until the model dequantises them.
 import functools
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Self
 
 import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.catalogue import RECORD_KINDS
+from yt8m_lib.data.faults import Batches, named_faults
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
+from yt8m_lib.data.framing import AROUND
 from yt8m_lib.data.in_memory import InMemory
 from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
+from yt8m_lib.data.listing import readable, size_of
 from yt8m_lib.data.record_kinds import check_kind, check_videos, kind_of_shard, write_records
 from yt8m_lib.data.shards import DataError, digest, find, shards, sidecar_paths, split
 from yt8m_lib.data.soft_targets import check_sidecars, dense_soft_targets, write_soft_targets
@@ -92,7 +96,7 @@ class Records:
         seed: tuple[int, int] | None = None,
         skip: int = 0,
         drop_remainder: bool = False,
-    ) -> tf.data.Dataset:
+    ) -> Batches:
         """Batches of one epoch.
 
         Args:
@@ -103,12 +107,29 @@ class Records:
             drop_remainder: leave out a last batch of fewer videos.
 
         Returns:
-            The dataset. Reading it raises ``InvalidArgumentError`` naming ids for a record that is
-            out of order, and ``DataLossError`` for a damaged shard.
+            The dataset. Reading it raises ``DataError`` naming shard and videos, for a damaged
+            shard and for records that cannot be used.
         """
-        if self._memory is None:
-            return self._read(self.soft_targets, size, seed, skip, drop_remainder)
-        return self._memory.batches(size, seed, skip, drop_remainder, self.soft_targets)
+        with self._named_faults():  # cached videos are read here
+            if self._memory is None:
+                batches = self._read(self.soft_targets, size, seed, skip, drop_remainder)
+            else:
+                batches = self._memory.batches(size, seed, skip, drop_remainder, self.soft_targets)
+        return Batches(batches, self._named_faults)
+
+    def _named_faults(self) -> AbstractContextManager:
+        return named_faults(self.files, self.data, self.labels, self.soft_targets)
+
+    @functools.cached_property
+    def _sizes(self) -> list[int]:
+        """Bytes of each shard; an empty one is refused."""
+        sizes = []
+        for file in self.files:
+            with readable(file):
+                sizes.append(size_of(file))
+            if not sizes[-1]:
+                raise DataError(f"{file}: holds no record. Leave it out with `data.exclude`.")
+        return sizes
 
     def _read(
         self,
@@ -120,7 +141,7 @@ class Records:
     ) -> tf.data.Dataset:
         """Batches straight from the shards, in parallel, in an order that the seed decides."""
         parse = _parser(self.data, self.labels, sidecars is not None)
-        pairs = _serialised(self.files, sidecars, seed).skip(skip * size)
+        pairs = _serialised(self.files, self._sizes, sidecars, seed).skip(skip * size)
         chunk = self._kind.chunk(self.data)
         if chunk is None:
             batches = pairs.batch(size, drop_remainder)
@@ -147,14 +168,17 @@ def _parser(data: Data, labels: bool, taught: bool) -> Callable:
 
 
 def _serialised(
-    files: Sequence[str], sidecars: Sequence[str] | None, seed: tuple[int, int] | None
+    files: Sequence[str],
+    sizes: Sequence[int],
+    sidecars: Sequence[str] | None,
+    seed: tuple[int, int] | None,
 ) -> tf.data.Dataset:
     """Pairs of a serialised video and its serialised soft targets ("" without sidecars)."""
     order = np.arange(len(files))
     if seed is not None:
         order = np.random.default_rng(seed).permutation(order)
-    names = np.array([files, sidecars or [""] * len(files)])[:, order]  # [2, files]
-    pairs = tf.data.Dataset.from_tensor_slices(tuple(names)).interleave(
+    columns = (np.array(files), np.array(sizes, np.int64), np.array(sidecars or files))
+    pairs = tf.data.Dataset.from_tensor_slices(tuple(c[order] for c in columns)).interleave(
         _with_soft_targets if sidecars else _without_soft_targets,
         cycle_length=1 if seed is None else _INTERLEAVED,
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -178,21 +202,42 @@ def _shuffled(dataset: tf.data.Dataset, seed: tuple[int, int]) -> tf.data.Datase
     return tf.data.Dataset.from_tensors(0).flat_map(inside)
 
 
-def _without_soft_targets(file: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
-    return tf.data.TFRecordDataset(file).map(lambda record: (record, ""))
+def _without_soft_targets(file: tf.Tensor, size: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
+    return _to_the_end(file, size).filter(_is_record).map(lambda record: (record, ""))
 
 
-def _with_soft_targets(file: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
+def _with_soft_targets(file: tf.Tensor, size: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
     """Zip a shard to its sidecar; both must end together, where zipping alone would just stop."""
-    end = tf.data.Dataset.from_tensors("")
-    records = tf.data.TFRecordDataset(file).concatenate(end)
-    soft_targets = tf.data.TFRecordDataset(sidecar).concatenate(end.repeat())
+    soft_targets = tf.data.TFRecordDataset(sidecar).concatenate(_end().repeat())
 
     def inside(record: tf.Tensor, soft_target: tf.Tensor) -> tf.Tensor:
         together = (record == "") == (soft_target == "")
         problem = "soft targets and videos differ in number: shard, soft targets"
         same_number = check_videos(together[None], problem, file[None], sidecar[None])
         with tf.control_dependencies([same_number]):
-            return record != ""
+            return _is_record(record)
 
-    return tf.data.Dataset.zip((records, soft_targets)).filter(inside)
+    return tf.data.Dataset.zip((_to_the_end(file, size), soft_targets)).filter(inside)
+
+
+def _to_the_end(file: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:
+    """The records of a shard and then "", which says that they fill the shard to its last byte.
+
+    TensorFlow takes a header that is cut for the end of the shard.
+    """
+
+    def read(used: tf.Tensor, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        filled = _is_record(record) | (used == size)
+        asserted = tf.raw_ops.Assert(condition=filled, data=["cut off in a header", file])
+        with tf.control_dependencies([asserted]):
+            return used + AROUND + tf.cast(tf.strings.length(record), tf.int64), record
+
+    return tf.data.TFRecordDataset(file).concatenate(_end()).scan(np.int64(0), read)
+
+
+def _is_record(record: tf.Tensor) -> tf.Tensor:
+    return record != ""
+
+
+def _end() -> tf.data.Dataset:
+    return tf.data.Dataset.from_tensors("")

@@ -1,53 +1,24 @@
-"""The shards of an experiment: finding, splitting and fingerprinting them.
+"""The shards of an experiment: naming, splitting and fingerprinting them.
 
 Free of TensorFlow for local files, so that the driver can fingerprint data without the seconds that
 its import takes. Only a path with ``://`` (``gs://bucket/...``) imports it, for ``tf.io.gfile``.
 """
 
-import glob
 import hashlib
 import json
 import random
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from yt8m_lib.errors import UserError
-from yt8m_lib.files import gfile, is_remote, write_text
+from yt8m_lib.data.listing import DataError, base_name, exact, find, open_file, readable, size_of
+from yt8m_lib.files import is_remote, write_text
 from yt8m_lib.settings import ROOT, Params
 from yt8m_lib.sources import code_digests, digest_of
 
 # A TFRecord is length (8 bytes), CRC of the length (4), data, CRC of the data (4).
 _HEADER, _CRC = 12, 4
-
-
-class DataError(UserError):
-    """Data that cannot be used; the message says what, where, and what to do."""
-
-
-def find(pattern: str, exclude: Collection[str] = ()) -> list[str]:
-    """The shards that match a glob, sorted.
-
-    Args:
-        pattern: a glob, local or ``gs://``; relative patterns start at the working directory. A
-            name that ends in ``.txt`` is a list of shards instead, one a line.
-        exclude: file names (not paths) to leave out.
-
-    Raises:
-        DataError: when no shard is left.
-    """
-    if pattern.endswith(".txt"):
-        found = open_file(pattern).read().decode().split()
-    elif is_remote(pattern):
-        found = gfile().glob(pattern)
-    else:
-        found = glob.glob(pattern, recursive=True)
-    files = sorted(file for file in found if base_name(file) not in exclude)
-    if not files:
-        why = "every match is excluded" if found else "nothing matches it"
-        raise DataError(f"no shard at {pattern!r}: {why}. Check the glob and `data.exclude`.")
-    return files
 
 
 def split(files: Sequence[str], train_share: float, seed: int) -> tuple[list[str], list[str]]:
@@ -93,18 +64,31 @@ def hold_out(
     Raises:
         DataError: when there are no more shards than are to be held out.
     """
-    files = find(pattern)
+    files = _once(find(pattern))
     if not 0 < count < len(files):
         raise DataError(f"cannot hold out {count} of the {len(files)} shards at {pattern!r}")
-    chosen = set(random.Random(seed).sample(files, count))
-    rest = [file for file in files if file not in chosen]
-    return sorted([*(find(train) if train else []), *rest]), sorted(chosen)
+    chosen = random.Random(seed).sample(files, count)
+    held = {exact(file) for file in chosen}
+    rest = _once([*(find(train) if train else []), *files])
+    return sorted(file for file in rest if exact(file) not in held), sorted(chosen)
+
+
+def _once(files: Sequence[str]) -> list[str]:
+    """The files without those that are the same under another name, in their order."""
+    return list({exact(file): file for file in reversed(files)}.values())[::-1]
 
 
 def write_list(files: Sequence[str], folder: str | Path, name: str) -> Path:
-    """Write a list of shards, one a line, that ``find`` reads; returns its path."""
+    """Write a list of shards, one a line, that ``find`` reads; returns its path.
+
+    Raises:
+        DataError: when a path has a line end in it.
+    """
     path = Path(folder) / f"{name}.txt"
-    absolute = (file if is_remote(file) else str(Path(file).resolve()) for file in files)
+    absolute = [file if is_remote(file) else str(Path(file).resolve()) for file in files]
+    for file in absolute:
+        if "\n" in file or "\r" in file:
+            raise DataError(f"{file!r} has a line end in its name and cannot be listed: rename it")
     write_text(path, "".join(f"{file}\n" for file in absolute))
     return path
 
@@ -115,21 +99,55 @@ def shards(params: Params) -> tuple[list[str], list[str]]:
     Stand-in data lies under the experiment's folder; globs of real data start at the project.
 
     Raises:
-        DataError: when shards are missing, or no data is named.
+        DataError: when shards are missing, named twice or on both sides, when two training shards
+            share a name, or when no data is named.
     """
+    train, validation = _named(params)
+    check_apart(train, validation)
+    sidecar_paths(train, "")
+    return train, validation
+
+
+def _named(params: Params) -> tuple[list[str], list[str]]:
     data = params.data
     if params.synthetic:
-        folder = params.folder / "data"
-        return find(str(folder / "train-*.tfrecord")), find(str(folder / "validation-*.tfrecord"))
+        planned = stand_in_shards(params)
+        missing = [file for files in planned.values() for file in files if not Path(file).exists()]
+        if missing:
+            raise DataError(f"no stand-in data at {missing[0]}: `yt8m synthesize` writes it")
+        return list(planned["train"]), list(planned["validation"])
     if data.files:
-        return split(find(_absolute(data.files), data.exclude), data.train_share, params.seed)
+        return split(find(data.files, data.exclude, ROOT), data.train_share, params.seed)
     if data.train and data.validation:
-        train, validation = _absolute(data.train), _absolute(data.validation)
-        return find(train, data.exclude), find(validation, data.exclude)
+        return find(data.train, data.exclude, ROOT), find(data.validation, data.exclude, ROOT)
     raise DataError(
         f"{params.experiment}: no data is named. Give `data.files`, or `data.train` and "
         "`data.validation`, or `synthetic`."
     )
+
+
+def check_apart(train: Sequence[str], validation: Sequence[str]) -> None:
+    """Refuse a shard that is named twice, be it on one side, on both, or through a link.
+
+    Raises:
+        DataError: naming them.
+    """
+    first: dict[str, str] = {}
+    twice = []
+    for side, files in (("training", train), ("validation", validation)):
+        for file in files:
+            name = f"{file} ({side})"
+            if exact(file) in first:
+                twice.append(f"  {first[exact(file)]} and {name}")
+            first.setdefault(exact(file), name)
+    if twice:
+        more = f"\n  and {len(twice) - 20} more" if len(twice) > 20 else ""
+        raise DataError(
+            f"shards that are named twice ({len(twice)}); what is measured on videos that were "
+            "trained on says nothing. Change the globs or lists, or use `data.exclude`:\n"
+            + "\n".join(twice[:20])
+            + more
+        )
 
 
 def manifest(params: Params) -> dict[str, Any]:
@@ -192,35 +210,24 @@ def digest(files: Iterable[str]) -> str:
     """
     total = hashlib.sha256()
     for file in files:
-        with open_file(file) as stream:
-            size = stream.seek(0, 2) if not is_remote(file) else gfile().stat(file).length
-            crc = _first_crc(stream)
+        with readable(file), open_file(file) as stream:
+            size = size_of(file)
+            crc = _first_crc(stream, size)
         total.update(f"{base_name(file)}:{size}:{crc.hex()}\n".encode())
     return total.hexdigest()[:16]
 
 
-def base_name(path: str) -> str:
-    """The last part of a local or remote path."""
-    return path.rsplit("/", 1)[-1]
-
-
-def open_file(path: str) -> BinaryIO:
-    """Open a local or remote file for reading bytes."""
-    return gfile().GFile(path, "rb") if is_remote(path) else open(path, "rb")
-
-
-def _first_crc(stream: BinaryIO) -> bytes:
-    """The stored CRC of the first record's data; empty for an empty shard."""
+def _first_crc(stream: BinaryIO, size: int) -> bytes:
+    """The stored CRC of the first record's data; the header itself where no record follows it."""
     stream.seek(0)
     header = stream.read(_HEADER)
     if len(header) < _HEADER:
         return header
-    stream.seek(_HEADER + struct.unpack("<Q", header[:8])[0])
+    end = _HEADER + struct.unpack("<Q", header[:8])[0]
+    if end > size:  # not a shard, as inspection will say
+        return header
+    stream.seek(end)
     return stream.read(_CRC)
-
-
-def _absolute(pattern: str) -> str:
-    return pattern if is_remote(pattern) else str(ROOT / pattern)
 
 
 def _uniform(text: str) -> float:

@@ -1,7 +1,8 @@
 """Soft targets (sec. 3.1): a sidecar shard of ours beside each source shard, in its order.
 
 A record is an ``Example`` with the video's ``id`` and its likeliest ``classes`` (uint16) and their
-``confidences`` (float16), k of each; every class not listed counts as 0.
+``confidences`` (float16), k of each; every class not listed counts as 0. A sidecar's first record
+also says which ``teachers`` predicted, as a fingerprint.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from yt8m_lib.data.framing import FramingError, records_of
 from yt8m_lib.data.record_kinds import check_videos, example, write_serialised
 from yt8m_lib.data.shards import DataError
 
@@ -24,7 +26,11 @@ class SoftTargets(NamedTuple):
 
 
 def write_soft_targets(
-    path: str | Path, ids: Sequence[bytes], classes: np.ndarray, confidences: np.ndarray
+    path: str | Path,
+    ids: Sequence[bytes],
+    classes: np.ndarray,
+    confidences: np.ndarray,
+    teachers: str | None = None,
 ) -> int:
     """Write the soft targets of one source shard, in its order, whole or not at all.
 
@@ -32,7 +38,8 @@ def write_soft_targets(
         path: the sidecar shard; ``shards.sidecar_paths`` says where.
         ids: the videos' ids, N.
         classes: [N, k], stored as uint16.
-        confidences: [N, k], stored as float16.
+        confidences: [N, k] from 0 to 1, stored as float16.
+        teachers: fingerprint of who predicted them.
 
     Returns:
         How many videos were written.
@@ -41,9 +48,13 @@ def write_soft_targets(
         raise ValueError(
             f"{len(ids)} ids, classes {classes.shape}, confidences {confidences.shape}"
         )
-    columns = zip(ids, classes.astype("<u2"), confidences.astype("<f2"), strict=True)
+    if not _are_confidences(confidences):
+        raise ValueError(f"soft targets that are not from 0 to 1, for {path}")
+    by = [None if teachers is None else teachers.encode(), *[None] * len(ids)][: len(ids)]
+    columns = zip(ids, classes.astype("<u2"), confidences.astype("<f2"), by, strict=True)
     records = (
-        example(id=video, classes=c.tobytes(), confidences=p.tobytes()) for video, c, p in columns
+        example(id=video, classes=c.tobytes(), confidences=p.tobytes(), teachers=t)
+        for video, c, p, t in columns
     )
     return write_serialised(
         path, (record.SerializeToString(deterministic=True) for record in records)
@@ -64,6 +75,44 @@ def check_sidecars(files: Sequence[str], sidecars: Sequence[str]) -> None:
         )
 
 
+def fault_of(sidecar: str, ids: Sequence[bytes], classes: int, teachers: str | None = None) -> str:
+    """What is wrong with a sidecar shard, or "".
+
+    Args:
+        sidecar: the sidecar shard.
+        ids: of the videos that it must be of, in order.
+        classes: V; a listed class is below it.
+        teachers: fingerprint that it must have; None lets any pass.
+    """
+    try:
+        records = list(records_of(sidecar))
+        targets = SoftTargets(*(c.numpy() for c in parse_soft_targets(tf.constant(records))))
+    except FramingError as error:
+        return str(error)
+    except (tf.errors.OpError, ValueError):
+        return "no soft targets" if records else "empty"
+    if targets.ids.tolist() != list(ids):
+        return f"soft targets of {len(targets.ids)} other videos, where the shard has {len(ids)}"
+    if not _are_confidences(targets.confidences):
+        return "soft targets that are not from 0 to 1"
+    if targets.classes.size and targets.classes.max() >= classes:
+        return f"soft targets of class {targets.classes.max()}, where {classes} are known"
+    if teachers is not None and _teachers(records) != teachers:
+        return "soft targets of other teachers"
+    return ""
+
+
+def _teachers(records: Sequence[bytes]) -> str | None:
+    features = tf.train.Example.FromString(records[0]).features.feature
+    if "teachers" not in features:
+        return None
+    return b"".join(features["teachers"].bytes_list.value).decode(errors="replace")
+
+
+def _are_confidences(values: np.ndarray) -> bool:
+    return bool(((values >= 0) & (values <= 1)).all())  # false for what is not a number
+
+
 def parse_soft_targets(records: tf.Tensor) -> SoftTargets:
     """Parse a batch of serialised sidecar records, string [B]."""
     names = ("id", "classes", "confidences")
@@ -77,12 +126,17 @@ def dense_soft_targets(records: tf.Tensor, ids: tf.Tensor, total: int) -> tf.Ten
 
     Returns:
         float32 [B, total]. Computing it raises ``tf.errors.InvalidArgumentError``, which names the
-        videos, when the soft targets are of others.
+        videos, when the soft targets are of others or not from 0 to 1.
     """
     targets = parse_soft_targets(records)
     problem = "soft targets are of other videos: ids of videos, of soft targets"
-    same = check_videos(targets.ids == ids, problem, ids, targets.ids)
-    with tf.control_dependencies([same]):
+    within = (targets.confidences >= 0) & (targets.confidences <= 1)  # false for NaN
+    within = tf.reduce_all(within, axis=1)
+    checks = [
+        check_videos(targets.ids == ids, problem, ids, targets.ids),
+        check_videos(within, "soft targets are not from 0 to 1, videos", ids),
+    ]
+    with tf.control_dependencies(checks):
         return dense(targets.classes, targets.confidences, total)
 
 
@@ -94,11 +148,13 @@ def read_soft_targets(sidecars: Sequence[str], ids: np.ndarray) -> SoftTargets:
         ids: the ids of the videos, in order, that the soft targets must be of.
 
     Raises:
-        DataError: when they are of other videos.
+        DataError: when they are of other videos or not from 0 to 1.
     """
     parts = list(tf.data.TFRecordDataset(list(sidecars)).batch(1024).map(parse_soft_targets))
     targets = SoftTargets(*(tf.concat(column, axis=0) for column in zip(*parts, strict=True)))
     _check_same_videos(ids, targets.ids.numpy(), sidecars)
+    if not _are_confidences(targets.confidences.numpy()):
+        raise DataError(f"soft targets in {list(sidecars)} are not from 0 to 1: predict them again")
     return targets
 
 

@@ -10,12 +10,16 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, example
+from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, check_videos, example
 from yt8m_lib.data.within_video import frames_around, seeds_of
 from yt8m_lib.settings import AUDIO, RGB, Data
 
 SIZES = {"mean_rgb": RGB, "mean_audio": AUDIO}  # values of a mean, by feature
+# Means of dequantised bytes lie in [-2, 2.01], those of real records in [-1.992, 2.008]. Somebody's
+# means of features that never were bytes may lie a little beyond, and are clipped.
+FARTHEST = 3.0
 FRAMES_AT_A_TIME = 384  # simulated together: they should fit the processor's cache
+_RANGE = "means of dequantised bytes lie in [-2, 2.01]"
 
 
 class MeanVideo(NamedTuple):
@@ -41,6 +45,11 @@ class VideoLevel(RecordKind):
         parsed = tf.io.parse_example(records, self.context_features | means)
         mean = tf.concat([parsed[name] for name in SIZES], axis=1)  # [B, 1152]
         ids = parsed[self.id_feature]
+        within = tf.reduce_all(tf.abs(mean) <= FARTHEST, axis=1)  # false for what is not a number
+        with tf.control_dependencies(
+            [check_videos(within, f"{_RANGE}, and not so in videos", ids)]
+        ):
+            mean = tf.identity(mean)
         num_frames = tf.fill(tf.shape(ids), data.frames)
         frames = frames_around(mean, num_frames, seeds_of(ids), data.frames)
         return ParsedVideos(ids, parsed[self.labels_feature], frames, num_frames)
@@ -50,13 +59,15 @@ class VideoLevel(RecordKind):
         return 1
 
     def problems(self, record: tf.train.SequenceExample) -> Iterator[str]:
-        """Find means of a wrong size, and values that are not finite."""
+        """Find means of a wrong size, and values that no mean can have."""
         for name, size in SIZES.items():
             values = np.array(record.context.feature[name].float_list.value)
             if len(values) != size:
                 yield f"{name} has {len(values)} values, not {size}"
             elif not np.isfinite(values).all():
                 yield f"{name} has values that are not numbers"
+            elif np.abs(values).max() > FARTHEST:
+                yield f"{name} has values up to {values[np.abs(values).argmax()]:g}: {_RANGE}"
 
     def serialise(self, video: MeanVideo) -> bytes:
         """Serialise a video with its mean."""

@@ -116,7 +116,7 @@ class _Record:
 
     def __init__(self, experiment: Experiment):
         self.experiment = experiment
-        runs = [FinishedRun(run) for run in experiment.runs("FINISHED")]
+        runs = experiment.finished_runs()
         self.by_fingerprint: dict[str, FinishedRun] = {}
         for run in runs:
             for fingerprint in run.fingerprints if run.has(INGREDIENTS) else ():

@@ -99,6 +99,7 @@ def execute(task: NotebookTask) -> None:
     _pass_on_output()
     task.output.parent.mkdir(parents=True, exist_ok=True)
     notebook = ROOT / "notebooks" / f"{task.phase}.ipynb"
+    _check_parameters(notebook, task.parameters)
     os.environ[tracking.DRIVER] = str(os.getpid())
     try:
         papermill.execute_notebook(
@@ -123,6 +124,22 @@ def execute(task: NotebookTask) -> None:
         ) from None
     finally:
         del os.environ[tracking.DRIVER]
+
+
+def _check_parameters(notebook: Path, given: dict[str, str]) -> None:
+    """Refuse what the notebook does not ask for: papermill would paste it into a cell as it is.
+
+    Raises:
+        PhaseError: naming the parameters that differ by name or type.
+    """
+    asked = papermill.inspect_notebook(str(notebook))
+    names = {name: about["inferred_type_name"] for name, about in asked.items()}
+    if names != {name: type(value).__name__ for name, value in given.items()}:
+        listed = ", ".join(f"{name}: {kind}" for name, kind in names.items()) or "none"
+        raise PhaseError(
+            f"{notebook}: its cell tagged `parameters` has {listed}; it is to have "
+            f"{', '.join(f'{name}: str' for name in given)}"
+        )
 
 
 def _pass_on_output() -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from yt8m_lib.errors import UserError
+from yt8m_lib.experiment import folders
 from yt8m_lib.settings import Params
 
 
@@ -29,7 +30,7 @@ def hold(params: Params, name: str, kind: int) -> None:
     Raises:
         BlockingIOError: when somebody else holds it.
     """
-    params.folder.mkdir(parents=True, exist_ok=True)
+    folders.prepare(params.folder)
     path = params.folder / name
     file = open(path, "a+")  # noqa: SIM115 - held until the process ends
     fcntl.flock(file, kind | fcntl.LOCK_NB)

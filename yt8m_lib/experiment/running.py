@@ -1,16 +1,19 @@
 """Runs an experiment: each phase's notebook in turn, where something is to do."""
 
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from yt8m_lib import params as params_files
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
-from yt8m_lib.experiment import changes, locks, tracking
+from yt8m_lib.experiment import changes, folders, locks, tracking
 from yt8m_lib.experiment.executors import Executor, NotebookTask, PhaseError
+from yt8m_lib.experiment.plan import Plan
 from yt8m_lib.experiment.runs import STEP
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import PHASES, ROOT, Params
@@ -45,29 +48,48 @@ def run(
         say: receives progress, a line at a time.
 
     Raises:
-        ParamsError, DataError, OutdatedError: before anything runs.
+        ParamsError, PlanError, DataError, OutdatedError: before anything runs.
         PhaseError: when a notebook fails.
     """
-    params = params_files.load(params_file, overrides)
+    settings = params_files.read(params_file, overrides)
+    params = params_files.check(settings, params_file)
     params_files.check_data(params)
     phases = [p for p in PHASES if p in only] or list(PHASES[PHASES.index(first or PHASES[0]) :])
+    for phase in phases:
+        Plan(params).of(phase, models)
     with locks.lock(params, wait=True, say=say):
         tracking.connect(params)
+        kept = _keep_settings(params, settings, params_file, overrides)
         if params.synthetic:
-            synthesize(params, params_file, overrides)
+            synthesize(params, kept)
         repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
-        experiments = [
-            Experiment(params.model_copy(update={"repeat": repeat})) for repeat in repeats
-        ]
-        _prepare(experiments, phases, models, force, rerun, accept_code, say)
-        for repeat in repeats:
+        each = [params.model_copy(update={"repeat": repeat}) for repeat in repeats]
+        _prepare([Experiment(one) for one in each], phases, models, force, rerun, accept_code, say)
+        for one in each:
             if repeats[-1]:
-                say(f"repeat {repeat} (counted from 0, the last is {repeats[-1]})")
-            settings = (*overrides, f"repeat={repeat}") if repeat else tuple(overrides)
+                say(f"repeat {one.repeat} (counted from 0, the last is {repeats[-1]})")
             for phase in phases:
-                task = _task(params_file, settings, phase, tuple(models))
-                _phase(params_files.load(params_file, settings), task, EXECUTORS[executor](), say)
+                task = _task(one, kept, phase, tuple(models))
+                _phase(one, task, EXECUTORS[executor](), say)
+        _put_out(each[-1], say)
     return params
+
+
+def _keep_settings(
+    params: Params, settings: dict[str, Any], file: str, overrides: Sequence[str]
+) -> Path:
+    """Write down what this run was asked for: an edit of the file meanwhile does not reach it."""
+    kept = params.folder / "params.yaml"
+    asked = shlex.join([str(file), *(part for one in overrides for part in ("--set", one))])
+    params_files.write(settings, kept, f"What the last run was asked for: yt8m run {asked}")
+    return kept
+
+
+def _put_out(params: Params, say: Say) -> None:
+    """Let the tables and the model of these settings stand, where they are finished."""
+    experiment = Experiment(params)
+    for name in experiment.put_out(experiment.plan.steps.values()):
+        say(f"{params.folder / name} is that of these settings again")
 
 
 def _prepare(
@@ -85,7 +107,7 @@ def _prepare(
         say(f"{dead} unfinished run(s) of a killed process will be made again")
     if force:
         for experiment in experiments:
-            experiment.supersede(phases)
+            experiment.supersede(phases, models)
     elif accept_code:
         accepted = changes.accept(experiments, phases, models)
         say(f"{accepted} finished run(s) accepted as the present code would make them")
@@ -93,16 +115,13 @@ def _prepare(
         changes.check(experiments, phases, models)
 
 
-def _task(
-    params_file: str, overrides: tuple[str, ...], phase: str, models: tuple[str, ...]
-) -> NotebookTask:
-    params = params_files.load(params_file, overrides)
+def _task(params: Params, kept: Path, phase: str, models: tuple[str, ...]) -> NotebookTask:
     repeat = (f"repeat-{params.repeat}",) if params.repeat else ()
     name = "-".join([phase, *models, *repeat])[:120]
     return NotebookTask(
         phase=phase,
-        params_file=_from_root(params_files.find_file(params_file)),
-        overrides=overrides,
+        params_file=_from_root(kept),
+        overrides=(f"repeat={params.repeat}",) if params.repeat else (),
         models=models,
         output=params.folder / "notebooks" / f"{name}.ipynb",
     )
@@ -113,12 +132,18 @@ def _from_root(path: Path) -> str:
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def synthesize(params: Params, params_file: str, overrides: Sequence[str]) -> None:
+def synthesize(params: Params, kept: Path) -> None:
     """Write the stand-in data, in a process of its own: the driver stays free of TensorFlow."""
     if shards.is_written(params):
         return
-    settings = [part for override in overrides for part in ("--set", override)]
-    command = [sys.executable, "-m", "yt8m_lib", "synthesize", str(params_file), *settings]
+    if "data" in folders.found_there(params.folder) and any(
+        (params.folder / "data").glob("*.tfrecord")
+    ):
+        raise PhaseError(
+            f"{params.folder / 'data'} holds shards that this program did not write, and stand-in "
+            "data would replace them: choose another `experiment` or `results`."
+        )
+    command = [sys.executable, "-m", "yt8m_lib", "synthesize", str(kept)]
     if subprocess.run(command, check=False).returncode:
         raise PhaseError(f"the stand-in data could not be written to {params.folder / 'data'}")
 
@@ -149,4 +174,4 @@ def _log_notebook(experiment: Experiment, task: NotebookTask, started: float) ->
         for run in experiment.runs(status):
             own = run.data.tags.get(STEP, "").startswith(f"{task.phase}/")
             if own and run.info.start_time >= 1000 * started:
-                experiment.client.log_artifact(run.info.run_id, str(task.output))
+                experiment.keep(run.info.run_id, task.output)

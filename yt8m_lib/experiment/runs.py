@@ -1,6 +1,7 @@
 """One MLflow run of a step: reading a finished one, writing an open one."""
 
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from mlflow.entities import Metric, Run, RunTag
 
 from yt8m_lib.experiment import answers
 from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.store import artifacts
+from yt8m_lib.files import write_text, written_whole
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import Params
 
@@ -28,13 +31,14 @@ class FinishedRun:
 
     Attributes:
         run_id: MLflow's identifier.
+        folder: where the files lie that it logged.
         metrics: the last value of each logged metric.
         started: when it began, in milliseconds since 1970.
     """
 
-    def __init__(self, run: Run):
+    def __init__(self, run: Run, params: Params):
         self.run_id, self.metrics = run.info.run_id, run.data.metrics
-        self.folder, self.started = folder_of(run), run.info.start_time
+        self.folder, self.started = artifacts(params, self.run_id), run.info.start_time
         self.version = run.data.tags.get("code_version", "unknown")
         self._tags = run.data.tags
 
@@ -69,7 +73,7 @@ class FinishedRun:
 
     def json(self, name: str) -> Any:
         """What ``RunLog.json`` logged."""
-        return json.loads(self.file(f"{name}.json").read_text())
+        return json.loads(self.file(f"{name}.json").read_text(encoding="utf-8"))
 
     def gap(self, answer: str = answers.PREDICTIONS) -> Estimate:
         """GAP of one of the run's answers on the report half, with its resamples."""
@@ -89,6 +93,7 @@ class RunLog:
         params: the experiment's settings.
         seed: the step's own.
         is_made: whether the result is there already and is only to be measured again.
+        folder: where the files lie that it logs.
         scratch: a folder of its own for checkpoints, which a killed run finds again.
     """
 
@@ -99,7 +104,7 @@ class RunLog:
         self.scratch = self.params.folder / "scratch" / experiment.plan.fingerprint(step.key)
         steps = experiment.plan.of(step.phase, experiment.models)
         self._place = f"{step.phase} {steps.index(step) + 1}/{len(steps)} {step.name}"
-        self._client = experiment.client
+        self._client, self.folder = experiment.client, artifacts(self.params, run_id)
         self._started = self._made = time.monotonic()
 
     def parent(self, role: str) -> FinishedRun:
@@ -151,16 +156,17 @@ class RunLog:
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or a folder with all that is in it."""
-        log = self._client.log_artifacts if Path(path).is_dir() else self._client.log_artifact
-        log(self.run_id, str(path), folder)
+        place = self.folder / (folder or "")
+        if Path(path).is_dir():
+            shutil.copytree(path, place, dirs_exist_ok=True)
+            return
+        with written_whole(place / Path(path).name) as beside:
+            shutil.copyfile(path, beside)
 
     def save(self, name: str, write: Callable[[Path], Any]) -> None:
         """Log the file that ``write(path)`` makes."""
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        path = self.scratch / name
-        write(path)
-        self.file(path)
-        path.unlink()
+        with written_whole(self.folder / name) as beside:
+            write(Path(beside))
 
     def table(self, name: str, table: pd.DataFrame) -> None:
         """Log a table as ``<name>.csv``."""
@@ -168,7 +174,7 @@ class RunLog:
 
     def json(self, name: str, value: Any) -> None:
         """Log a value as ``<name>.json``."""
-        self.save(f"{name}.json", lambda path: path.write_text(json.dumps(value, indent=1)))
+        write_text(self.folder / f"{name}.json", json.dumps(value, indent=1))
 
     def figure(self, name: str, figure: Any) -> None:
         """Log a matplotlib figure as ``<name>.png``."""
@@ -176,12 +182,7 @@ class RunLog:
 
     def logged(self, name: str) -> Path:
         """Path of a file that this run has logged before, such as the model to measure again."""
-        return FinishedRun(self._client.get_run(self.run_id)).file(name)
-
-
-def folder_of(run: Run) -> Path:
-    """Where a run's artifacts lie: the artifact store is a local folder, by construction."""
-    return Path(run.info.artifact_uri.removeprefix("file://"))
+        return FinishedRun(self._client.get_run(self.run_id), self.params).file(name)
 
 
 def runs(client: mlflow.MlflowClient, experiment_id: str, status: str) -> list[Run]:

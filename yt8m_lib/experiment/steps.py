@@ -41,6 +41,8 @@ class Step:
         measures: the function that measures the result; "" where that is part of making it.
         reads: what it takes from its parents: their weights alone, their answers as well, or
             everything that was measured of them.
+        stands: the folder in the experiment's own in which a copy of what it made stands for
+            people; "" for none.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Step:
     makes: ClassVar[str]
     measures: ClassVar[str] = ""
     reads: ClassVar[Literal["weights", "answers", "everything"]] = "weights"
+    stands: ClassVar[str] = ""
 
     @property
     def key(self) -> str:
@@ -286,6 +289,7 @@ class EnsembleStep(Step):
     phase = "ensembling"
     makes = "yt8m_lib.phases.ensembling:build"
     reads = "answers"
+    stands = "model"
     settings: EnsembleSettings
     layers: tuple[str, ...]
 
@@ -304,6 +308,7 @@ class ReportStep(Step):
     phase = "report"
     makes = "yt8m_lib.phases.report:write"
     reads = "everything"
+    stands = "tables"
     settings: ReportSettings
 
     @override

@@ -20,7 +20,7 @@ import mlflow
 from mlflow.entities import Param, Run
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import locks
+from yt8m_lib.experiment import folders, locks, standing
 from yt8m_lib.experiment.answers import SOFT_TARGETS
 from yt8m_lib.experiment.plan import Plan, flatten, what_changed
 from yt8m_lib.experiment.runs import (
@@ -31,10 +31,11 @@ from yt8m_lib.experiment.runs import (
     SUPERSEDED,
     FinishedRun,
     RunLog,
-    folder_of,
     runs,
 )
 from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.store import artifacts, connect, create_experiment, database
+from yt8m_lib.files import written_whole
 from yt8m_lib.settings import ROOT, Params
 
 DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its kernels
@@ -58,13 +59,16 @@ class Experiment:
         self.params, self.phase, self.models = params, phase, tuple(models)
         self.plan = Plan(params)
         self.client = mlflow.MlflowClient(tracking_uri=connect(params))
-        found = self.client.get_experiment_by_name(params.experiment)
-        self.id = found.experiment_id if found else _create(self.client, params)
+        self.id = create_experiment(self.client, params)
         self._known: dict[str, FinishedRun] = {}  # by fingerprint, as last read
 
     def runs(self, status: str) -> list[Run]:
         """All runs of this experiment with a status such as FINISHED, the newest first."""
         return runs(self.client, self.id, status)
+
+    def finished_runs(self) -> list[FinishedRun]:
+        """All finished runs, the newest first."""
+        return [FinishedRun(run, self.params) for run in self.runs("FINISHED")]
 
     def finished(self, phase: str | None = None) -> dict[str, FinishedRun]:
         """The finished runs of a phase (this one, when not given) that are up to date, by name."""
@@ -109,9 +113,9 @@ class Experiment:
         """The newest finished run of a step in this repeat, whatever it was made with."""
         wanted = {STEP: step.key, REPEAT: str(self.params.repeat)}
         for run in self.runs("FINISHED"):
-            tags = run.data.tags
-            if wanted.items() <= tags.items() and (folder_of(run) / INGREDIENTS).exists():
-                return None if SUPERSEDED in tags else FinishedRun(run)
+            tags, found = run.data.tags, FinishedRun(run, self.params)
+            if wanted.items() <= tags.items() and found.has(INGREDIENTS):
+                return None if SUPERSEDED in tags else found
         return None
 
     def reason(self, step: Step) -> str:
@@ -146,6 +150,7 @@ class Experiment:
             shutil.rmtree(log.scratch, ignore_errors=True)
             self.client.set_tag(log.run_id, MEASURED, self.plan.measuring(step.key))
             self.client.set_terminated(log.run_id, "FINISHED")
+            self.put_out([step])
             log.say(f"done in {next(iter(log.seconds.values())):.1f} s")
 
     def attach(self, name: str, figure: Any) -> None:
@@ -153,13 +158,34 @@ class Experiment:
         finished = self.finished().values()
         if finished:
             newest = max(finished, key=lambda run: run.started)
-            self.client.log_figure(newest.run_id, figure, f"{name}.png")
+            with written_whole(newest.folder / f"{name}.png") as beside:
+                figure.savefig(beside)
 
-    def supersede(self, phases: Iterable[str]) -> None:
-        """Mark the finished runs of these phases as not to be reused (``--force``)."""
-        for phase in phases:
-            for run in self.finished(phase).values():
-                self.client.set_tag(run.run_id, SUPERSEDED, "true")
+    def keep(self, run_id: str, path: Path) -> None:
+        """Log a file with a run that may be finished."""
+        with written_whole(artifacts(self.params, run_id) / path.name) as beside:
+            shutil.copyfile(path, beside)
+
+    def put_out(self, steps: Iterable[Step]) -> list[str]:
+        """Let what these steps made stand in the experiment's folder, where it is up to date.
+
+        Returns:
+            Names of the folders in which something else stood, or nothing.
+        """
+        self._read()
+        found = ((step.stands, self._up_to_date(step)) for step in steps if step.stands)
+        return [n for n, run in found if run and standing.put_out(self.params, n, run)]
+
+    def supersede(self, phases: Iterable[str], models: Iterable[str] = ()) -> None:
+        """Mark the finished runs of these phases and models as not to be reused (``--force``).
+
+        Raises:
+            PlanError: for a model that a phase does not have; then none is marked.
+        """
+        steps = [step for phase in phases for step in self.plan.of(phase, models)]
+        self._read()
+        for run in filter(None, map(self._up_to_date, steps)):
+            self.client.set_tag(run.run_id, SUPERSEDED, "true")
         self._known = {}
 
     def bury_dead(self) -> int:
@@ -173,16 +199,21 @@ class Experiment:
         """Look up the usable finished runs by fingerprint anew."""
         self._known = {}
         for run in self.runs("FINISHED"):
-            if SUPERSEDED not in run.data.tags and folder_of(run).exists():
-                finished = FinishedRun(run)
+            finished = FinishedRun(run, self.params)
+            if SUPERSEDED not in run.data.tags and finished.folder.exists():
                 for fingerprint in finished.fingerprints:
                     self._known.setdefault(fingerprint, finished)
+
+    def folder_of(self, name: str) -> Path:
+        """A folder that a run names: one within the results is seen from there."""
+        return ROOT / self.params.results / name
 
     def _made(self, step: Step) -> FinishedRun | None:
         """The finished run whose result is the one that this step would make."""
         found = self._known.get(self.plan.fingerprint(step.key))
         if found and found.has(f"{SOFT_TARGETS}.json"):
-            return found if Path(found.json(SOFT_TARGETS)["folder"]).exists() else None
+            folder = self.folder_of(found.json(SOFT_TARGETS)["folder"])
+            return found if folder.exists() else None
         return found
 
     def _up_to_date(self, step: Step) -> FinishedRun | None:
@@ -204,8 +235,8 @@ class Experiment:
         settings = dict(flatten(step.settings.model_dump(mode="json")))
         shown = settings | {"phase": step.phase, "name": step.name} | step.described()
         self.client.log_batch(run_id, params=[Param(k, str(v)) for k, v in shown.items()])
-        self.client.log_dict(run_id, self.plan.ingredients(step.key), INGREDIENTS)
         log = RunLog(self, step, run_id, is_made=False)
+        log.json(INGREDIENTS.removesuffix(".json"), self.plan.ingredients(step.key))
         log.say(f"starting ({reason})")
         return log
 
@@ -227,33 +258,41 @@ class Experiment:
 
 def ingredients_of(run: FinishedRun) -> dict[str, Any]:
     """All that a finished run's result depended on."""
-    return json.loads(run.file(INGREDIENTS).read_text())
+    return run.json(INGREDIENTS.removesuffix(".json"))
 
 
-def connect(params: Params) -> str:
-    """Point MLflow at the store under ``results/``; returns its address."""
-    store = ROOT / params.results / "mlflow.db"
-    store.parent.mkdir(parents=True, exist_ok=True)
-    address = f"sqlite:///{store}"
-    mlflow.set_tracking_uri(address)
-    return address
+def forget(params: Params) -> str:
+    """Delete all that an experiment left: its runs, artifacts, data and tables.
 
+    Only what this program made is deleted, and links are never followed.
 
-def _create(client: mlflow.MlflowClient, params: Params) -> str:
-    return client.create_experiment(
-        params.experiment, artifact_location=str(params.folder / "artifacts")
-    )
+    Returns:
+        What was deleted, and what was left, in words.
 
-
-def forget(params: Params) -> None:
-    """Delete all that an experiment left: its runs, artifacts, data and tables."""
+    Raises:
+        FolderError: when the folder is not this program's; then nothing is deleted.
+    """
+    if not params.folder.exists():
+        return f"{params.folder} is not there" + _forget_runs(params)
+    folders.found_there(params.folder)
     with locks.lock(params, wait=False):
-        client = mlflow.MlflowClient(tracking_uri=connect(params))
-        found = client.get_experiment_by_name(params.experiment)
-        if found:  # MLflow keeps a deleted experiment's name taken
-            client.rename_experiment(found.experiment_id, f"{found.name}-deleted-{time.time():.0f}")
-            client.delete_experiment(found.experiment_id)
-        shutil.rmtree(params.folder, ignore_errors=True)
+        runs_too = _forget_runs(params)
+        deleted, left = folders.remove(params.folder)
+    words = f"deleted {', '.join(deleted) or 'nothing'} in {params.folder}{runs_too}"
+    return f"{words}; left what it did not make: {', '.join(left)}" if left else words
+
+
+def _forget_runs(params: Params) -> str:
+    if not database(params).exists():
+        return ""
+    client = mlflow.MlflowClient(tracking_uri=connect(params))
+    found = client.get_experiment_by_name(params.experiment)
+    if not found:
+        return ""
+    # MLflow keeps a deleted experiment's name taken.
+    client.rename_experiment(found.experiment_id, f"{found.name}-deleted-{time.time():.0f}")
+    client.delete_experiment(found.experiment_id)
+    return ", and its runs"
 
 
 @cache

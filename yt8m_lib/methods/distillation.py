@@ -1,5 +1,6 @@
 """Distillation (sec. 3.1, 4.2): a family's best teachers predict soft targets for every video."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,12 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data import soft_targets
+from yt8m_lib.data.record_kinds import ids_of
 from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import sidecar_paths
 from yt8m_lib.methods import inference
 from yt8m_lib.scoring.ranking import top
 from yt8m_lib.settings import Params
+from yt8m_lib.sources import digest_of
 
 
 def write_soft_targets(
@@ -26,8 +30,8 @@ def write_soft_targets(
 
     Each training shard gets a sidecar shard of the same name. It holds, for each video, the
     ``distillation.top_k`` most confident classes and their confidences as float16; a student counts
-    all other classes as 0. A sidecar that exists is not predicted again, so that a call that was
-    killed goes on where it stopped.
+    all other classes as 0. A sidecar of these teachers and these videos is checked and kept, so
+    that a call that was killed goes on where it stopped.
 
     Args:
         teachers: built models.
@@ -41,16 +45,44 @@ def write_soft_targets(
     """
     sidecars = sidecar_paths(files, folder)
     tf.io.gfile.makedirs(str(folder))
-    forward = None
+    forward, made_by = None, fingerprint(teachers, params)
     for number, (file, sidecar) in enumerate(zip(files, sidecars, strict=True), 1):
-        if tf.io.gfile.exists(sidecar):
+        if _is_kept(sidecar, file, params, made_by, say):
             continue
         batches = Records([file], params.data).batches(params.inference_batch)
         forward = forward or inference.mean_of(teachers, params, batches.element_spec)
-        soft_targets.write_soft_targets(sidecar, *_predict_shard(forward, batches, params))
+        predicted = _predict_shard(forward, batches, params)
+        soft_targets.write_soft_targets(sidecar, *predicted, teachers=made_by)
         if number % max(1, len(files) // 10) == 0:
             say(f"soft targets: {number} of {len(files)} shards")
     return sidecars
+
+
+def fingerprint(teachers: Sequence[keras.Model], params: Params) -> str:
+    """A hash of what decides soft targets: the teachers' weights, and how they are asked."""
+    total = hashlib.sha256()
+    for teacher in teachers:
+        for variable in teacher.variables:
+            values = np.ascontiguousarray(variable.numpy())
+            total.update(f"{values.dtype} {values.shape}".encode())
+            total.update(values.tobytes())
+        total.update(b"next teacher")
+    asked = [params.inference, params.training.frames, params.distillation.top_k, params.seed]
+    total.update(digest_of([asked, params.data.model_dump(mode="json")]).encode())
+    return total.hexdigest()[:32]
+
+
+def _is_kept(
+    sidecar: str, file: str, params: Params, made_by: str, say: Callable[[str], None]
+) -> bool:
+    """Whether a sidecar is there and right; says what is wrong where it is not."""
+    if not tf.io.gfile.exists(sidecar):
+        return False
+    ids = ids_of(file, RECORD_KINDS[params.data.level])
+    fault = soft_targets.fault_of(sidecar, ids, params.data.classes, made_by)
+    if fault:
+        say(f"{sidecar}: {fault}; predicted again")
+    return not fault
 
 
 def _predict_shard(

@@ -127,6 +127,32 @@ def combine(members: Mapping[str, Predictions], weights: Mapping[str, float]) ->
     return average([members[name] for name in used], list(used.values()))
 
 
+def combine_full(
+    batches: Iterable[tuple[Sequence, Mapping[str, np.ndarray], np.ndarray]],
+    combinations: Mapping[str, Mapping[str, float]],
+    k: int,
+) -> dict[str, Predictions]:
+    """Several weighted averages of the same models' full answers, each cut to its k best classes.
+
+    That is how an exported model answers. ``combine`` gives another measure: a class that a model
+    did not keep counts as 0 there, so its values stand beside those of ``combine`` alone.
+
+    Args:
+        batches: B ids, each model's confidences [B, V] by its name, and multi-hot labels [B, V].
+        combinations: weights of models that sum to 1, by a name for their average.
+        k: how many of each video's most confident classes to keep.
+
+    Returns:
+        The answers of each average, by its name.
+    """
+    parts: dict[str, list[Predictions]] = {name: [] for name in combinations}
+    for ids, answers, labels in batches:
+        for name, weights in combinations.items():
+            mean = sum(np.float32(weight) * answers[model] for model, weight in weights.items())
+            parts[name].append(Predictions.from_dense(ids, mean, labels, k))
+    return {name: Predictions.concatenate(found) for name, found in parts.items()}
+
+
 def random_search(
     members: Mapping[str, Predictions],
     sizes: Mapping[str, int],

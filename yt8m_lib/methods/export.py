@@ -7,9 +7,10 @@ memory, so that every later call is as fast as with float32 weights.
 
 import json
 import os
-import shutil
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,15 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import write_text
+from yt8m_lib.files import OUTSIDE, FileError, check_folder, is_remote, write_text
 from yt8m_lib.methods import codecs
 from yt8m_lib.methods.codecs import StoredVariable
 from yt8m_lib.methods.sizes import which_fit
 from yt8m_lib.settings import FEATURES, Params
 
 PAIRS = 20  # of class and confidence, for each video
+DESCRIPTION = "yt8m.json"  # beside the graph: what is needed to read records for it
+PARTS = {"saved_model.pb", "variables", "assets", "fingerprint.pb", DESCRIPTION}
 
 
 class BudgetError(UserError):
@@ -146,11 +149,12 @@ def save(
     about: Mapping[str, Any],
     budget: int | None,
 ) -> int:
-    """Write an ensemble as a SavedModel, which replaces what is there once it is complete.
+    """Write an ensemble as a SavedModel, which replaces an earlier one once it is complete.
 
     Args:
         ensemble: what to write.
-        folder: where; also gets ``yt8m.json`` with what is needed to read records for it.
+        folder: where; also gets ``yt8m.json`` with what is needed to read records for it. Files in
+            it that are no part of an exported model stay there.
         params: the experiment's.
         about: more for ``yt8m.json``, such as the members' names and weights.
         budget: bytes that it may take on disk; None for no limit.
@@ -160,24 +164,79 @@ def save(
 
     Raises:
         BudgetError: when it is larger than the budget; ``folder`` is then left as it was.
+        FileError: as ``check_place``, or when the disk does not take it.
     """
-    folder = Path(folder)
-    beside = folder.with_name(folder.name + ".part")
-    shutil.rmtree(beside, ignore_errors=True)
+    check_place(folder)
+    folder = Path(os.path.realpath(folder))  # a link to a folder stays one
     ensemble.forget()  # else the decoded weights would be saved too
-    tf.saved_model.save(ensemble, str(beside), signatures=ensemble.serve)
-    _describe(params, about, beside / "yt8m.json")
-    size = bytes_on_disk(beside)
-    if budget is not None and size > budget:
-        shutil.rmtree(beside)
-        members = {f"member {i + 1}": m.nbytes for i, m in enumerate(ensemble.members)}
-        raise BudgetError(
-            f"the exported model takes {size:,} bytes, the budget is {budget:,}: "
-            f"{which_fit(members, budget)}"
-        )
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(beside, folder)
+    with _beside(folder) as beside:
+        tf.saved_model.save(ensemble, str(beside), signatures=ensemble.serve)
+        _describe(params, about, beside / DESCRIPTION)
+        size = bytes_on_disk(beside)
+        if budget is not None and size > budget:
+            members = {f"member {i + 1}": m.nbytes for i, m in enumerate(ensemble.members)}
+            raise BudgetError(
+                f"the exported model takes {size:,} bytes, the budget is {budget:,}: "
+                f"{which_fit(members, budget)}"
+            )
+        _replace(folder, beside)
     return size
+
+
+def is_exported(folder: str | Path) -> bool:
+    """Whether a folder holds an exported model of this program."""
+    return all((Path(folder) / name).is_file() for name in ("saved_model.pb", DESCRIPTION))
+
+
+def check_place(folder: str | Path) -> None:
+    """Refuse a place where no exported model can be put without harm to what is there.
+
+    Raises:
+        FileError: for a folder that holds something else than an exported model, for a file, or
+            where nothing may be written.
+    """
+    if is_remote(str(folder)):
+        raise FileError(f"{folder}: a model is exported to a local folder; copy it from there")
+    place = Path(os.path.realpath(folder))
+    if place.exists() and not place.is_dir():
+        raise FileError(f"{folder} is a file: name a folder")
+    check_folder(place if place.exists() else place.parent)
+    check_folder(place.parent)
+    if place.exists() and any(place.iterdir()) and not is_exported(place):
+        raise FileError(
+            f"{folder} holds something else than an exported model, which would be lost: name an "
+            f"empty folder or one that is not there yet, such as {Path(folder) / 'model'}"
+        )
+
+
+@contextmanager
+def _beside(folder: Path) -> Iterator[Path]:
+    """A folder to write to beside another one; what is left of it at the end goes.
+
+    Raises:
+        FileError: when the disk does not take what is written.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            yield Path(scratch) / "new"
+    except tf.errors.ResourceExhaustedError as error:
+        raise FileError(f"{folder} cannot be written: {error.message}") from None
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise
+        raise FileError(f"{folder} cannot be written: {os.strerror(error.errno)}") from None
+
+
+def _replace(folder: Path, new: Path) -> None:
+    """Put a new exported model in the place of an old one, and keep what others put beside it."""
+    old = new.with_name("old")
+    if folder.exists():
+        for path in folder.iterdir():
+            if path.name not in PARTS:
+                os.replace(path, new / path.name)
+        os.replace(folder, old)
+    os.replace(new, folder)
 
 
 def _describe(params: Params, about: Mapping[str, Any], path: Path) -> None:

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import DataError
+from yt8m_lib.errors import UserError
 from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
 from yt8m_lib.models.frames import sample_frames
@@ -22,8 +23,13 @@ from yt8m_lib.settings import Model, Training
 
 EPSILON = 1e-5  # added inside each logarithm of the loss
 REPORT_SECONDS = 20.0  # between two progress lines within an epoch
+NO_NUMBER = "the loss is not finite"  # by which the check within a step is known
 
 History = list[dict[str, float]]
+
+
+class TrainingError(UserError):
+    """A training diverged; the message says which model, where, and what to change."""
 
 
 def cross_entropy(targets: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
@@ -100,6 +106,12 @@ def loss_and_gradients(
     return loss, penalty, predictions, tape.gradient(total, variables)
 
 
+def not_finite(variables: Sequence[keras.Variable]) -> list[keras.Variable]:
+    """Those among some variables that hold a value that is infinite or not a number."""
+    floats = (v for v in variables if v.value.dtype.is_floating)
+    return [v for v in floats if not bool(tf.reduce_all(tf.math.is_finite(v.value)))]
+
+
 class Trainer:
     """Trains one model; call ``fit`` once.
 
@@ -115,6 +127,7 @@ class Trainer:
         say: receives a line of progress now and then.
         on_epoch: receives each epoch's row of ``fit`` when it ends; a resumed training gives the
             rows of the epochs before it again.
+        name: of the model, for error messages; its architecture where none is given.
     """
 
     def __init__(
@@ -129,10 +142,11 @@ class Trainer:
         checkpoints: Path | None = None,
         say: Callable[[str], None] = print,
         on_epoch: Callable[[dict[str, float]], None] = lambda row: None,
+        name: str = "",
     ):
         self.model, self.spec, self.settings = model, spec, settings
         self.seed, self.label_weight, self.averages, self.say = seed, label_weight, averages, say
-        self.on_epoch = on_epoch
+        self.on_epoch, self.name = on_epoch, name or spec.architecture
         schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
         self.optimizer = make_optimizer(schedule, settings.clip_norm)
         self.optimizer.build(model.trainable_variables)
@@ -156,6 +170,8 @@ class Trainer:
 
         Raises:
             DataError: when the records hold no video.
+            TrainingError: at the first loss that is infinite or not a number, and at the end of an
+                epoch that left such a weight.
         """
         self._resume()
         while int(self.epoch) < epochs:
@@ -168,7 +184,13 @@ class Trainer:
         step = self._step_function(batches.element_spec)
         started = reported = time.monotonic()
         for number, batch in enumerate(batches, first + 1):
-            step(batch, tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)]))
+            seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+            try:
+                step(batch, seed)
+            except tf.errors.InvalidArgumentError as error:
+                if NO_NUMBER not in error.message:
+                    raise
+                raise self._diverged(batch) from None
             now = time.monotonic()
             if now - reported > REPORT_SECONDS:
                 reported = now
@@ -177,6 +199,8 @@ class Trainer:
                 self._save()
         if not int(self.epoch_step):
             raise DataError("the training data holds no video: check the shards and `data.exclude`")
+        if not_finite(self.model.variables):
+            raise self._diverged()
         self._end_epoch(time.monotonic() - started, int(self.epoch_step) - first)
 
     def _step_function(self, element_spec: dict) -> Callable:
@@ -193,11 +217,30 @@ class Trainer:
             )
             batch = batch | {"frames": frames, "num_frames": num_frames}
         loss, _, _, gradients = loss_and_gradients(self.model, batch, self.label_weight)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        for average in self.averages:
-            average.update()
-        self.epoch_step.assign_add(1)
-        self.loss_sum.assign_add(tf.cast(loss, tf.float64))
+        # Before anything changes, so that the weights show where it began.
+        with tf.control_dependencies([tf.debugging.check_numerics(loss, NO_NUMBER)]):
+            self.optimizer.apply(gradients, self.model.trainable_variables)
+            for average in self.averages:
+                average.update()
+            self.epoch_step.assign_add(1)
+            self.loss_sum.assign_add(tf.cast(loss, tf.float64))
+
+    def _diverged(self, batch: dict[str, tf.Tensor] | None = None) -> TrainingError:
+        """The error for a loss or a weight that is not finite, with the first place of one."""
+        targets = (batch or {}).get("soft_targets")
+        weights = not_finite(self.model.variables)
+        if targets is not None and not bool(tf.reduce_all(tf.math.is_finite(targets))):
+            where = "; the soft targets hold such values, so make them again"
+        elif weights:
+            where = f"; the first such weight is in {weights[0].path}"
+        else:
+            where = "; all weights are finite, so a layer's values overflowed"
+        what = "a weight" if batch is None else "the loss"
+        step = int(self.epoch_step) + (batch is not None)
+        return TrainingError(
+            f"{self.name}: {what} is infinite or not a number in epoch {int(self.epoch) + 1}, step "
+            f"{step}{where}. Lower `rate` ({self.spec.rate:g} here) or `training.clip_norm`"
+        )
 
     def _report(self, number: int, steps: int, seconds: float, epochs: int) -> None:
         self.say(

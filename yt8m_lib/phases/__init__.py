@@ -13,6 +13,7 @@ import shlex
 from yt8m_lib import params as params_files
 from yt8m_lib.experiment import locks
 from yt8m_lib.experiment.tracking import DRIVER, Experiment
+from yt8m_lib.settings import Params
 
 
 def start(phase: str, params_file: str, overrides: str = "", models: str = "") -> Experiment:
@@ -30,6 +31,22 @@ def start(phase: str, params_file: str, overrides: str = "", models: str = "") -
         from yt8m_lib.methods import devices
 
         devices.prepare()
+        _check_budget(params)
     if os.environ.get(DRIVER):
         locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
     return Experiment(params, phase, models.replace(",", " ").split())
+
+
+def _check_budget(params: Params) -> None:
+    """Refuse a budget that no student fits, before anything is trained.
+
+    Raises:
+        EnsembleError: with the size of each.
+    """
+    from yt8m_lib.methods import ensembling, sizes
+
+    students = {student.model for student in params.distillation.students.values()}
+    if students:
+        table = sizes.model_sizes(params).set_index("model")["bytes_stored"]
+        needed = {name: table[name] + sizes.GRAPH_BYTES for name in sorted(students)}
+        ensembling.fit_budget(needed, params.ensembling.budget_bytes)

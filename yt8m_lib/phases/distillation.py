@@ -17,6 +17,7 @@ from yt8m_lib.phases.measuring import log_answers, log_model, save_model
 from yt8m_lib.phases.training import forget_models, fresh_model, make_trainer
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import Predictions, report_half
+from yt8m_lib.settings import ROOT
 
 
 def distil(run: RunLog, train: Records, validation: Records) -> None:
@@ -54,7 +55,9 @@ def choose_teachers(run: RunLog) -> pd.DataFrame:
     run.table("combinations", listed)
     log_answers(run, together)
     run.metrics(**metrics.evaluate(report_half(together)))
-    run.json(SOFT_TARGETS, {"teachers": list(chosen), "folder": str(folder)})
+    results = ROOT / run.params.results
+    named = folder.relative_to(results) if folder.is_relative_to(results) else folder
+    run.json(SOFT_TARGETS, {"teachers": list(chosen), "folder": str(named)})
     run.describe(teachers=" + ".join(chosen))
     return listed
 
@@ -62,7 +65,7 @@ def choose_teachers(run: RunLog) -> pd.DataFrame:
 def soft_targets_folder(run: RunLog) -> Path:
     """Where a step's sidecar shards go."""
     root = run.params.distillation.soft_targets
-    root = Path(root) if root else run.params.folder / "soft_targets"
+    root = ROOT / root if root else run.params.folder / "soft_targets"
     return root / f"{run.step.name}-{run.experiment.plan.fingerprint(run.step.key)}"
 
 
@@ -81,7 +84,8 @@ def _with_soft_targets(run: RunLog, train: Records) -> Records:
     soft_targets = run.parent("soft_targets").json(SOFT_TARGETS)
     files, _ = records.shards(run.params)
     run.describe(teachers=" + ".join(soft_targets["teachers"]))
-    return train.with_soft_targets(records.sidecar_paths(files, soft_targets["folder"]))
+    folder = run.experiment.folder_of(soft_targets["folder"])
+    return train.with_soft_targets(records.sidecar_paths(files, folder))
 
 
 def _taught(run: RunLog, taught: Records) -> VideoModel:

@@ -1,10 +1,16 @@
-"""The final ensemble (sec. 4.3): search its weights, export one model, measure that file."""
+"""The final ensemble (sec. 4.3): search its weights, export one model, measure that file.
+
+Weights are chosen on the members' stored answers, each video's best classes. What is reported and
+compared is measured in one way only: full answers of all classes, averaged, then cut. The tuned
+ensemble's are the exported file's own; the flat one's and the parts' come from the same members.
+"""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 from yt8m_lib import families, models
 from yt8m_lib.data.records import Records
@@ -24,6 +30,8 @@ Search = Callable[[Iterable[str]], ensembling.SearchResult]
 def build(run: RunLog, validation: Records) -> None:
     """Search weights on the selection half, export one SavedModel, measure it on the other half."""
     params, settings = run.params, run.step.settings
+    folder = params.folder / "model"
+    export.check_place(folder)
     members = run.parents("members")
     answers = {name: _answers(member) for name, member in members.items()}
     stored = {name: int(member.metrics["size_bytes"]) for name, member in members.items()}
@@ -36,15 +44,18 @@ def build(run: RunLog, validation: Records) -> None:
 
     run.say(sizes.which_fit(stored, budget))
     found = search(answers)
-    folder = params.folder / "model"
     size = _export(run, members, found.weights, folder)
     tuned, seconds = _predict_exported(folder, validation, params)
     flat = ensembling.fit_budget(needed, budget)
     log_answers(run, tuned)
-    log_gap(run, names.FLAT, ensembling.combine(answers, ensembling.flat_weights(flat)))
     log_gap(run, names.CLASS_PRIOR, _class_prior(run.parent("data"), tuned))
-    fitting = {name: answers[name] for name in answers if needed[name] <= budget}
-    _log_parts(run, fitting, search)
+    parts = _search_parts(run, [name for name in answers if needed[name] <= budget], search)
+    weights = {names.FLAT: ensembling.flat_weights(flat)} | parts
+    for name, combined in _combined(run, members, weights, validation).items():
+        # The same ensemble is the same answers: another graph's rounding would not be a difference.
+        log_gap(run, name, tuned if weights[name] == found.weights else combined)
+    for name, some in _families(run).items():
+        log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
     run.table("members", _members(found.weights, stored))
     run.table("search", found.trials)
     run.file(folder, "model")
@@ -63,14 +74,39 @@ def _members(weights: dict[str, float], stored: dict[str, int]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["model", "weight", "bytes"])
 
 
-def _log_parts(run: RunLog, answers: dict[str, Predictions], search: Search) -> None:
-    """Log what parts of the ensemble reach, and each family before and after distillation."""
-    for name, part in _parts(run.params, list(answers)).items():
-        found = search(part)
-        run.metrics(**{f"gap_selection_{name}": found.gap})
-        log_gap(run, name, ensembling.combine(answers, found.weights))
-    for name, some in _families(run).items():
-        log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
+def _search_parts(run: RunLog, members: list[str], search: Search) -> dict[str, dict[str, float]]:
+    """The best weights of parts of the ensemble, to see what the other members add."""
+    found = {name: search(part) for name, part in _parts(run.params, members).items()}
+    run.metrics(**{f"gap_selection_{name}": part.gap for name, part in found.items()})
+    return {name: part.weights for name, part in found.items()}
+
+
+def _combined(
+    run: RunLog,
+    members: dict[str, FinishedRun],
+    combinations: dict[str, dict[str, float]],
+    validation: Records,
+) -> dict[str, Predictions]:
+    """What several ensembles answer, as if each were exported: on all frames, from all classes."""
+    forget_models()
+    params = run.params.model_copy(update={"inference": "valid_frames"})
+    batches = validation.batches(params.inference_batch)
+    forward = {}
+    for name in {name: None for weights in combinations.values() for name in weights}:
+        model, stored = _stored_model(run, members, name)
+        for variable, values in zip(model.variables, codecs.decode_weights(stored), strict=True):
+            variable.assign(values)
+        forward[name] = inference.mean_of([model], params, batches.element_spec)
+    seed = tf.zeros([2], tf.int32)  # nothing is drawn
+    answers = (
+        (
+            batch["id"].numpy(),
+            {name: model(batch, seed).numpy() for name, model in forward.items()},
+            batch["labels"].numpy(),
+        )
+        for batch in batches
+    )
+    return ensembling.combine_full(answers, combinations, inference.classes_kept(params))
 
 
 def _parts(params: Params, members: list[str]) -> dict[str, list[str]]:
@@ -109,14 +145,17 @@ def _export(
 ) -> int:
     """Write the members that have a weight as one SavedModel; returns its bytes on disk."""
     forget_models()
-    students = dict(zip(members, run.step.parents["students"], strict=True))
-    parts = []
-    for name in weights:
-        model = models.load(run.experiment.find(students[name]).file(names.MODEL))
-        parts.append(export.Member(model, codecs.load(members[name].file(names.STORED))))
+    parts = [export.Member(*_stored_model(run, members, name)) for name in weights]
     graph = export.EnsembleGraph(parts, list(weights.values()))
     budget = run.step.settings.budget_bytes
     return export.save(graph, folder, run.params, {"members": weights}, budget)
+
+
+def _stored_model(run: RunLog, members: dict[str, FinishedRun], name: str) -> tuple:
+    """A member's architecture, and its weights as its codec stored them."""
+    students = dict(zip(members, run.step.parents["students"], strict=True))
+    model = models.load(run.experiment.find(students[name]).file(names.MODEL))
+    return model, codecs.load(members[name].file(names.STORED))
 
 
 def _predict_exported(

@@ -1,13 +1,16 @@
 """The report: the paper's four tables, each claim's verdict, and their figures."""
 
+from functools import partial
+
 import pandas as pd
 
 from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.files import write_text
 from yt8m_lib.report import figures, findings, tables
 
 
 def write(run: RunLog) -> None:
-    """Make the tables and their figures: files in the experiment's folder, and artifacts.
+    """Make the tables and their figures, which stand in the experiment's folder once all is there.
 
     The findings are of all repeats that are finished by now.
     """
@@ -19,15 +22,12 @@ def write(run: RunLog) -> None:
     _log(run, "findings", found)
     if params.other_choices:
         _log(run, "other_choices", findings.other_choices(found, params.other_choices))
-    folder = params.folder / "tables"
     for repeat, effects in repeats.items():
-        findings.save(repeat, effects, folder / f"repeat-{repeat}.npz")
-    run.file(folder / f"repeat-{params.repeat}.npz")
+        run.save(f"repeat-{repeat}.npz", partial(findings.save, repeat, effects))
     run.metrics(**run.experiment.find("ensembling/ensemble").metrics)
 
 
 def _log(run: RunLog, name: str, table: pd.DataFrame) -> None:
     run.table(name, table)
     run.figure(name, figures.DRAWINGS[name](table))
-    for path in tables.write(table, name, run.params):
-        run.file(path)
+    run.save(f"{name}.md", lambda path: write_text(path, tables.page(table, name, run.params)))

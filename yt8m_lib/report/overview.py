@@ -47,12 +47,12 @@ def histories(experiment: Experiment, name: str = "history") -> pd.DataFrame:
 
 def labels_a_video(data: FinishedRun) -> np.ndarray:
     """How many training videos have 0, 1, 2, ... labels."""
-    return np.load(data.file("labels_a_video.npy"))
+    return np.load(data.file("labels_a_video.npy"), allow_pickle=False)
 
 
 def class_counts(data: FinishedRun) -> np.ndarray:
     """How many training videos each class labels."""
-    return np.load(data.file("label_counts.npy"))
+    return np.load(data.file("label_counts.npy"), allow_pickle=False)
 
 
 def halves(batches: Iterable[dict[str, Any]]) -> pd.DataFrame:

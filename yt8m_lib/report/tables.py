@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from yt8m_lib.experiment import answers
+from yt8m_lib.experiment import answers, standing
 from yt8m_lib.experiment.steps import Step
 from yt8m_lib.families import FAMILIES
 from yt8m_lib.files import write_text, written_whole
@@ -186,8 +186,13 @@ def write(table: pd.DataFrame, name: str, params: Params) -> list[Path]:
     data, text = folder / f"{name}.csv", folder / f"{name}.md"
     with written_whole(data) as beside:
         table.to_csv(beside, index=False)
-    write_text(text, f"{heading(name, params)}\n\n{as_markdown(table)}\n")
+    write_text(text, page(table, name, params))
     return [data, text]
+
+
+def page(table: pd.DataFrame, name: str, params: Params) -> str:
+    """A table under its heading, for a README."""
+    return f"{heading(name, params)}\n\n{as_markdown(table)}\n"
 
 
 def heading(name: str, params: Params) -> str:
@@ -199,12 +204,18 @@ def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
     """The four tables as the last run wrote them, each with its name.
 
     Raises:
-        ReportError: naming the first one that is not there.
+        ReportError: naming the first one that is not there, or when they are of other settings.
     """
+    folder, command = params.folder / "tables", f"yt8m run params/{params.experiment}.yaml"
+    if standing.note_in(folder).get("settings", mine := standing.settings_of(params)) != mine:
+        raise ReportError(
+            f"the tables in {folder} were asked for with other settings. For these: {command}, "
+            "which reuses what is finished; or give the same --set again"
+        )
     for name in TITLES:
-        path = params.folder / "tables" / f"{name}.csv"
+        path = folder / f"{name}.csv"
         if not path.exists():
-            raise ReportError(f"{path} is not there yet: yt8m run params/{params.experiment}.yaml")
+            raise ReportError(f"{path} is not there yet: {command}")
         yield name, pd.read_csv(path)
 
 

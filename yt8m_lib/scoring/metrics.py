@@ -55,15 +55,20 @@ class Streaming:
 
     GAP pools the pairs of all videos, so it is no mean over batches: the best k pairs of each video
     are kept, 6 bytes a pair.
+
+    Args:
+        k: how many classes of each video are kept.
+        beyond: classes that labels may have and the model does not know; they count as missed.
     """
 
-    def __init__(self, k: int = POOL):
-        self.k = k
+    def __init__(self, k: int = POOL, beyond: int = 0):
+        self.k, self.beyond = k, beyond
         self._parts: list[Predictions] = []
 
     def add(self, ids: Sequence[bytes | str], predictions: np.ndarray, labels: np.ndarray) -> None:
-        """Take in a batch: B ids, confidences [B, V] and multi-hot labels [B, V]."""
-        self._parts.append(Predictions.from_dense(ids, predictions, labels, self.k))
+        """Take in a batch: B ids, confidences [B, V], multi-hot labels [B, V + beyond]."""
+        part = Predictions.from_dense(ids, predictions, labels, self.k, self.beyond)
+        self._parts.append(part)
 
     def result(self) -> dict[str, float]:
         """What ``evaluate`` gives for all videos so far.

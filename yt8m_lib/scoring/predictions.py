@@ -70,21 +70,28 @@ class Predictions:
 
     @classmethod
     def from_dense(
-        cls, ids: Sequence[bytes | str], predictions: np.ndarray, labels: np.ndarray, k: int = 20
+        cls,
+        ids: Sequence[bytes | str],
+        predictions: np.ndarray,
+        labels: np.ndarray,
+        k: int = 20,
+        beyond: int = 0,
     ) -> Self:
         """Keep the k best of dense predictions.
 
         Args:
             ids: N video ids.
             predictions: confidences [N, V].
-            labels: multi-hot [N, V], a label where positive.
+            labels: multi-hot [N, V + beyond], a label where positive.
             k: how many classes to keep. PERR is exact where no video has more labels than this.
+            beyond: classes that labels may have and the model does not know; they count as missed.
 
         Raises:
-            ValueError: where the shapes differ, or as ``top`` does.
+            ValueError: where the shapes do not fit, or as ``top`` does.
         """
         labels = np.asarray(labels) > 0
-        if np.shape(predictions) != labels.shape:
+        videos, classes = np.shape(predictions)
+        if labels.shape != (videos, classes + beyond):
             raise ValueError(f"predictions {np.shape(predictions)}, labels {labels.shape}")
         offsets = np.concatenate([[0], np.cumsum(labels.sum(axis=1))]).astype(np.int64)
         label_classes = np.nonzero(labels)[1].astype(np.uint16)
@@ -280,7 +287,8 @@ def _shares(weights: Sequence[float], members: int) -> np.ndarray:
         ValueError: for another number of weights, a negative one, or all 0.
     """
     given = np.asarray(weights, np.float64)
-    if given.shape != (members,) or not (given >= 0).all() or not given.any():
+    sensible = np.isfinite(given).all() and (given >= 0).all() and given.any()
+    if given.shape != (members,) or not sensible:
         raise ValueError(f"{members} predictions cannot be weighted by {list(weights)}")
     return (given / given.sum()).astype(np.float32)
 

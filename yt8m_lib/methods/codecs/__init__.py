@@ -5,6 +5,7 @@ table of 256 centroids; every other one stays float32. ``catalogue.CODECS`` list
 """
 
 import math
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -103,17 +104,24 @@ def load(path: str | Path) -> list[StoredVariable]:
     """Read what ``save`` wrote.
 
     Raises:
-        CodecError: when the file names a codec that this process does not know.
+        CodecError: when the file is damaged, or names a codec that this process does not know.
     """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file.items())
+    except (ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise CodecError(f"{path}: damaged, no weights can be read: {error}") from None
+    return _from_arrays(arrays, path)
+
+
+def _from_arrays(arrays: dict[str, np.ndarray], path: str | Path) -> list[StoredVariable]:
     stored: dict[int, StoredVariable] = {}
-    with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            place, codec, name = key.split("/")
-            if codec not in CODECS:
-                raise CodecError(
-                    f"{path}: variable {place} was stored with the codec {codec!r}, which is not "
-                    f"in catalogue.CODECS{nearest(codec, CODECS)}"
-                )
-            variable = stored.setdefault(int(place), StoredVariable(codec, {}))
-            variable.arrays[name] = arrays[key]
+    for key, array in arrays.items():
+        place, codec, name = key.split("/")
+        if codec not in CODECS:
+            raise CodecError(
+                f"{path}: variable {place} was stored with the codec {codec!r}, which is not "
+                f"in catalogue.CODECS{nearest(codec, CODECS)}"
+            )
+        stored.setdefault(int(place), StoredVariable(codec, {})).arrays[name] = array
     return [stored[place] for place in sorted(stored)]

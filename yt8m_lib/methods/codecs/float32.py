@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.methods.codecs.codec import Arrays, Codec
+from yt8m_lib.methods.codecs.codec import Arrays, Codec, extremes
 from yt8m_lib.methods.codecs.graph import GraphWeight
 
 
@@ -11,8 +11,14 @@ class Float32(Codec):
     """The variable itself, in the array ``values``."""
 
     def encode(self, values: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-        """The values, whatever they are; an array of float32 is not copied."""
-        return {"values": np.asarray(values, np.float32)}
+        """The values; an array of float32 is not copied.
+
+        Raises:
+            CodecError: when a value is not finite.
+        """
+        values = np.asarray(values, np.float32)
+        extremes(values)
+        return {"values": values}
 
     def decode(self, arrays: Arrays) -> np.ndarray:
         """The same array."""

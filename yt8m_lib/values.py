@@ -1,0 +1,52 @@
+"""The kinds of values that settings have: names of things that exist, numbers in bounds, paths."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from yt8m_lib import families
+from yt8m_lib.catalogue import CODECS, RECORD_KINDS
+from yt8m_lib.errors import nearest
+from yt8m_lib.files import expanded
+
+
+def _known(name: str, valid: Iterable[str]) -> str:
+    valid = list(valid)
+    if name not in valid:
+        raise ValueError(f"there is no {name!r}{nearest(name, valid)}")
+    return name
+
+
+FamilyName = Annotated[str, AfterValidator(lambda name: _known(name, families.FAMILIES))]
+TeachingFamily = Annotated[str, AfterValidator(lambda name: _known(name, families.teaching()))]
+Architecture = Annotated[str, AfterValidator(lambda name: _known(name, families.architectures()))]
+Codec = Annotated[str, AfterValidator(CODECS.check)]
+RecordKind = Annotated[str, AfterValidator(RECORD_KINDS.check)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _number(value: Any) -> Any:
+    """YAML's ``yes`` and ``true`` are 1 to Python."""
+    if isinstance(value, bool):
+        raise ValueError("should be a number")
+    return value
+
+
+# Whole numbers, each kind with a bound that only a slip goes beyond.
+Whole = Annotated[int, BeforeValidator(_number)]
+Positive = Annotated[Whole, Field(gt=0, le=10**9)]
+NotNegative = Annotated[Whole, Field(ge=0, le=10**9)]
+Bytes = Annotated[Whole, Field(gt=0, le=10**15)]
+Epochs = Annotated[Whole, Field(gt=0, le=100_000)]
+Size = Annotated[Whole, Field(ge=0, le=10**6)]  # of a layer
+Frames = Annotated[Whole, Field(gt=0, le=100_000)]  # of one video, in seconds
+
+# Paths and globs, with ``~`` as the home folder.
+Place = Annotated[str, Field(min_length=1), AfterValidator(expanded)]
+
+# A setting that says where things lie or how often they are done, and changes no result: it is left
+# out when settings are written as values, and so out of the identity of what is made with them.
+T = TypeVar("T")
+Unidentified = Annotated[T, Field(exclude=True)]
