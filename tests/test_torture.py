@@ -1,10 +1,14 @@
 """The torture harness in small: ``make torture`` runs all of it."""
 
+import sys
+
 import hypothesis
 import pytest
-from torture import faults, metric_cases, mutated_shards, parameter_faults  # noqa: F401
+from torture import faults, kills, metric_cases, mutated_shards, parameter_faults  # noqa: F401
 from torture.mutations import IN_RECORDS, NAMES, Mutation, crc, framed, mutate, records_of, sound
 from torture.state import State
+
+from yt8m_lib.settings import PHASES
 
 SEED = 20
 
@@ -20,7 +24,7 @@ def test_the_definition_by_hand():
 
 
 def test_inspect_and_reader_agree_on_mutated_shards(tmp_path):
-    assert mutated_shards.run_examples(SEED, 12, tmp_path / "tried") == []
+    assert mutated_shards.run_examples(SEED, 8, tmp_path / "tried") == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -69,6 +73,36 @@ def test_what_is_done_is_not_done_again(tmp_path):
     again = State(tmp_path, seed=1)
     assert again.once("work", lambda: pytest.fail("done again")) == [1]
     assert "work" not in State(tmp_path, seed=2)
+
+
+# What a run looks like from outside: phases that are done once, each in a process of its own.
+DRIVER = """
+import pathlib, subprocess, sys
+folder = pathlib.Path(sys.argv[1]); folder.mkdir(exist_ok=True)
+def work(word, phase, message):
+    child = [sys.executable, "-c", "import time; time.sleep(0.3)", word]
+    if subprocess.run(child).returncode:
+        sys.exit("yt8m: " + message)
+    (folder / phase).touch()
+if not (folder / "writer").exists():
+    work("synthesize", "writer", "the stand-in data could not be written")
+for phase in sys.argv[2:]:
+    if not (folder / phase).exists():
+        print(phase + ": 1 of 1 to do", flush=True)
+        work("ipykernel_launcher", phase, "its process died")
+"""
+
+
+def test_kills_go_on_to_the_wanted_number_and_are_counted(tmp_path, monkeypatch):
+    command = lambda results: [sys.executable, "-c", DRIVER, str(results), *PHASES]  # noqa: E731
+    monkeypatch.setattr(kills.experiment, "command", command)
+    monkeypatch.setattr(kills.experiment, "differences", lambda one, other: [])
+    state = State(tmp_path, seed=1)
+    state.keep("unbroken", dict.fromkeys(kills.STAGES, 0.3))
+    found = kills.check(state, 1, 9, lambda line: None)
+    assert found["failures"] == [] and found["kills"] == 9
+    assert sum(found["victims"].values()) == 9 and len(found["stages"]) > 3
+    assert kills.check(State(tmp_path, seed=1), 1, 9, pytest.fail) == found
 
 
 def test_hypothesis_is_the_pinned_one():

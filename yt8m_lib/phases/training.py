@@ -62,6 +62,7 @@ def make_trainer(
         averages=averages,
         rate_divisor=rate_divisor,
         checkpoints=run.scratch / checkpoints,
+        name=run.step.name,
         say=run.say,
         on_epoch=lambda row: run.epoch(row, prefix),
     )
