@@ -8,18 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import (
-    checkpoints,
-    codecs,
-    devices,
-    export,
-    families,
-    inference,
-    models,
-    params,
-    training,
-)
+from yt8m_lib import checkpoints, families, models, params
 from yt8m_lib.families import Family
+from yt8m_lib.methods import codecs, devices, export, inference, training
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.baseline import MeanFrame

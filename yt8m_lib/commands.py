@@ -193,12 +193,10 @@ def split(options: argparse.Namespace) -> None:
 
 
 def clean(options: argparse.Namespace) -> None:
-    """Delete all that an experiment left."""
+    """Delete what this program made for an experiment."""
     from yt8m_lib.experiment import tracking
 
-    params = _load(options)
-    tracking.forget(params)
-    print(f"deleted {params.folder} and its runs")
+    print(tracking.forget(_load(options)))
 
 
 def inspect(options: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import expanded, gfile, is_remote
+from yt8m_lib.files import gfile, is_remote
 
 
 class DataError(UserError):
@@ -35,12 +35,12 @@ def find(pattern: str, exclude: Collection[str] = (), start: str | Path = "") ->
     if is_remote(pattern):
         found = _read_list(pattern) if pattern.endswith(".txt") else _on_a_store(pattern)
     else:
-        found = _on_disk(os.path.join(start, expanded(pattern)))
-    out = {exact(os.path.join(start, expanded(e))) if "/" in e else e for e in exclude}
+        found = _on_disk(_seen_from(start, pattern))
+    out = {exact(_seen_from(start, e)) if "/" in e else e for e in exclude}
     files = sorted(file for file in found if not {base_name(file), exact(file)} & out)
     if not files:
         why = "every match is excluded" if found else "nothing matches it"
-        seen = f" (seen from {start})" if start and not os.path.isabs(expanded(pattern)) else ""
+        seen = f" (seen from {start})" if start and pattern[0] not in "/~" else ""
         raise DataError(f"no shard at {pattern!r}{seen}: {why}. Check the glob and `data.exclude`.")
     for file in files:
         if file.encode(errors="ignore").decode() != file:
@@ -98,6 +98,13 @@ def _on_disk(path: str) -> list[str]:
     if matches and not files:
         raise DataError(f"{path} matches folders alone, such as {matches[0]}: give their shards")
     return files
+
+
+def _seen_from(start: str | Path, path: str) -> str:
+    """A path seen from a folder; ``~`` is the home folder, unless something there is called so."""
+    if not os.path.lexists(os.path.join(start, path.split("/")[0])):
+        path = os.path.expanduser(path)
+    return os.path.join(start, path)
 
 
 def _as_written(path: str) -> tuple[str, str]:
@@ -160,4 +167,4 @@ def _beside(folder: str, name: str) -> str:
     as_written = f"{folder}/{name}" if folder and not name.startswith("/") else name
     if is_remote(as_written) or os.path.exists(as_written):
         return as_written
-    return os.path.join(folder, expanded(name.strip()))
+    return _seen_from(folder, name.strip())

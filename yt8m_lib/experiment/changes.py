@@ -46,7 +46,7 @@ class Outdated:
             f"{cause}: {', '.join(sorted(names)) or 'other shards'}"
             for cause, names in sorted(self.causes.items())
         )
-        return f"{self.step.key}, {self.hours:.2f} h, made at {self.run.version} ({what})"
+        return f"{self.step.key}, {self.hours:.2g} h, made at {self.run.version} ({what})"
 
 
 def check(experiments: Iterable[Experiment], phases: Iterable[str], models: Iterable[str]) -> None:
@@ -64,7 +64,7 @@ def check(experiments: Iterable[Experiment], phases: Iterable[str], models: Iter
     hours = sum(one.hours for _, one in found)
     if found and hours > found[0][0].params.remake_hours:
         raise OutdatedError(
-            f"{hours:.2f} hours of finished work are out of date, more than `remake_hours` "
+            f"{hours:.2g} hours of finished work are out of date, more than `remake_hours` "
             f"({found[0][0].params.remake_hours:g}) lets go unasked. What has changed until now "
             f"({code_version()}):\n{_listed([one for _, one in found])}\n"
             "--rerun makes it again; --accept-code takes it as it is, where code alone changed."
