@@ -272,6 +272,7 @@ BAD_RECORDS = {
     "of another level": (mean_record(), FRAMES, "holds video-level ones"),
     "unknown": (example(id=b"odd", pixels=b"").SerializeToString(), FRAMES, r"\(id, pixels\)"),
     "no record": (b"\xff\xff\xff", FRAMES, "none of the formats"),
+    "cut": (mean_record(mean_rgb=np.full(1024, -0.05))[:-3], MEANS, "none of the formats"),
     "of no bytes": (b"", FRAMES, "no features"),
 }  # fmt: skip
 

@@ -23,6 +23,7 @@ _OF_DATA = (
     tf.errors.NotFoundError,
     tf.errors.FailedPreconditionError,
     tf.errors.PermissionDeniedError,
+    UnicodeDecodeError,  # TensorFlow quotes the bytes of a bad record, and cannot decode them
 )
 
 
@@ -64,7 +65,7 @@ def named_faults(
     """
     try:
         yield
-    except tf.errors.OpError:
+    except _OF_DATA:
         fault = find_fault(files, data, labels, sidecars)
         if not fault:
             raise
