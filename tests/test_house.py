@@ -10,7 +10,8 @@ from yt8m_lib.settings import ROOT
 
 LIBRARY = ROOT / "yt8m_lib"
 ROOT_ROOM = (
-    "settings", "values", "params", "families", "catalogue", "errors", "files", "sources",
+    "settings", "model_settings", "values", "params", "families", "catalogue", "errors",
+    "files", "sources",
 )  # fmt: skip
 MAY_IMPORT = {
     "root": {"root"},

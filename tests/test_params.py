@@ -96,6 +96,16 @@ def test_real_data_has_no_default_place():
         params.check_data(loaded)
 
 
+def test_data_in_a_folder_with_brackets_are_there(tmp_path):
+    folder = tmp_path / "[2018] 100%"
+    folder.mkdir()
+    (folder / "a.tfrecord").touch()
+    for pattern in ("*.tfrecord", "a.tfrecord"):
+        params.check_data(
+            params.load("params/video_level.yaml", [f"data.files={folder}/{pattern}"])
+        )
+
+
 def test_a_model_overrides_its_family():
     paper = params.load("params/paper.yaml", ["models.RNN1.rate=1.0e-5"])
     assert paper.models["RNN1"].rate == 1e-5

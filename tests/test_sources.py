@@ -35,6 +35,7 @@ EDITS = {
         "ensembling/ensemble",
     } | LAST),
     "how frames are shuffled": ("data/records.py", ("_BUFFER = 1024", "_BUFFER = 1025"), {"all"}),
+    "what a bad record is called": ("data/faults.py", "\nraise\n", set()),
     "another record kind": ("data/video_level.py", "\nraise\n", set()),
     "a figure": ("report/figures.py", "\nWIDER = 1\n", LAST),
     "what the report does": ("phases/report.py", ("def write(", "def write(*_, "), LAST),

@@ -4,6 +4,7 @@ Only a path with ``://`` (``gs://bucket/...``) imports TensorFlow, for ``tf.io.g
 """
 
 import errno
+import glob
 import os
 import stat
 from collections.abc import Iterator
@@ -122,6 +123,25 @@ def check_folder(folder: str | Path) -> None:
         raise FileError(f"{folder} cannot be a folder: {there} is none")
     if not os.access(there, os.W_OK | os.X_OK):
         raise FileError(f"{there} may not be written to")
+
+
+def matches(path: str) -> list[str]:
+    """The local files and folders that a path names: itself, or what it matches as a glob.
+
+    Whatever of it exists as it is written is taken as it is, brackets and all; only the rest is
+    read as a glob.
+    """
+    parts = path.split("/")
+    for length in range(len(parts), 0, -1):
+        there = "/".join(parts[:length]) or "/"
+        if os.path.exists(there):
+            rest = "/".join(parts[length:])
+            return (
+                glob.glob(os.path.join(glob.escape(there), rest), recursive=True)
+                if rest
+                else [path]
+            )
+    return glob.glob(path, recursive=True)
 
 
 def is_stream(path: str | Path) -> bool:

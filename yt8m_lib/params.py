@@ -4,7 +4,6 @@ This is the only module that reads YAML. Unknown keys, wrong types, missing file
 are refused before anything runs, with the key, the value and the nearest valid name.
 """
 
-import glob
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from yt8m_lib.errors import UserError, nearest
-from yt8m_lib.files import expanded, is_remote, write_text
+from yt8m_lib.files import expanded, is_remote, matches, write_text
 from yt8m_lib.settings import ROOT, Params
 
 # Settings that are paths or globs: ``/data [1] #2: a/*.tfrecord`` is one, and no YAML.
@@ -164,8 +163,7 @@ def check_data(params: Params) -> None:
             "`--set data.files=GLOB`, or as `--set data.train=GLOB --set data.validation=GLOB`."
         )
     for key, value in given.items():
-        there = is_remote(value) or (ROOT / value).exists()  # as it is written, or read as a glob
-        if not there and not glob.glob(value, root_dir=ROOT, recursive=True):
+        if not is_remote(value) and not matches(str(ROOT / value)):
             raise ParamsError(f"{key}: no file matches {value!r} (seen from {ROOT})")
 
 

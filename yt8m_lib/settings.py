@@ -6,13 +6,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from yt8m_lib import families
 from yt8m_lib.errors import nearest
-from yt8m_lib.families import Family
+from yt8m_lib.model_settings import FamilyDefaults, Model, family_name
 from yt8m_lib.values import (
-    Architecture,
     Bytes,
     Codec,
     Epochs,
@@ -23,8 +21,8 @@ from yt8m_lib.values import (
     Place,
     Positive,
     RecordKind,
+    Settings,
     Share,
-    Size,
     TeachingFamily,
     Unidentified,
     Whole,
@@ -40,12 +38,6 @@ Phase = Literal[
 ]
 Inference = Literal["valid_frames", "sample_all", "random_frames"]
 PHASES: tuple[Phase, ...] = Phase.__args__
-
-
-class Settings(BaseModel):
-    """Settings that refuse unknown keys and cannot be changed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)
 
 
 class Synthetic(Settings):
@@ -93,73 +85,6 @@ class Data(Settings):
         return self
 
 
-class FamilyDefaults(Settings):
-    """Settings that a family's models share; a model may override each of them."""
-
-    batch: Positive = 160
-    rate: Annotated[float, Field(gt=0)] = 2.0e-4
-    epochs: Epochs = 10
-    rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
-
-
-class Model(Settings):
-    """One architecture (sec. 4 of the paper): a box of Table 1 to 4.
-
-    A family's own options, such as ``relu`` or ``reset_after``, stand beside the others in a
-    parameter file; here they are in ``options``.
-    """
-
-    architecture: Architecture
-    clusters: Size = 0  # K; unused by RNN
-    hidden: Size = 0  # H; for RNN the cells C
-    options: dict[str, bool | int | float | str] = {}
-    published: Unidentified[bool] = False  # one of the nine released configurations
-    batch: Positive | None = None
-    rate: Annotated[float, Field(gt=0)] | None = None
-    epochs: Epochs | None = None
-    rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
-
-    @property
-    def family(self) -> str:
-        """Name of the model's family."""
-        return self.traits.name
-
-    @property
-    def traits(self) -> Family:
-        """The family's record."""
-        return families.family_of(self.architecture)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _gather_options(cls, raw: Any) -> Any:
-        """Complete the options of the model's family; a name it does not have is refused later."""
-        if not isinstance(raw, dict) or raw.get("architecture") not in families.architectures():
-            return raw
-        known = families.family_of(raw["architecture"]).options
-        own = {key: value for key, value in raw.items() if key in known}
-        rest = {key: value for key, value in raw.items() if key not in known}
-        return rest | {"options": {**known, **raw.get("options", {}), **own}}
-
-    @model_validator(mode="after")
-    def _sizes_fit_the_family(self) -> Self:
-        least = {"clusters": 2, "hidden": 1}
-        for size in self.traits.needs:
-            if getattr(self, size) < least[size]:
-                raise ValueError(f"{self.architecture} needs `{size}` of at least {least[size]}")
-        multiple = self.traits.hidden_multiple
-        if self.hidden % multiple:
-            raise ValueError(
-                f"`hidden` of {self.architecture} is split: make it a multiple of {multiple}"
-            )
-        for name, value in self.options.items():
-            if name not in self.traits.options:
-                raise ValueError(f"options: no {name!r}{nearest(name, self.traits.options)}")
-            if type(value) is not type(self.traits.options[name]):
-                kind = type(self.traits.options[name]).__name__
-                raise ValueError(f"`{name}` of {self.architecture} is a {kind}, got {value!r}")
-        return self
-
-
 class Training(Settings):
     """What all trainings share (sec. 5 of the published system)."""
 
@@ -177,7 +102,8 @@ class Averaging(Settings):
     shown: tuple[Name, ...] = ()  # models of other families averaged for the table alone
     time_constant: Positive = 2000  # H, in steps: the shadow's decay is 1 - 1 / H
     epochs: Epochs = 2
-    rate_divisor: dict[FamilyName, Annotated[float, Field(gt=0)]] = {}  # 5 where not given
+    # By family; 5 where not given.
+    rate_divisor: dict[FamilyName, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     checkpoints: NotNegative = 0  # how many are averaged at equal weight, to compare
 
 
@@ -196,8 +122,9 @@ class Distillation(Settings):
     teachers: Positive = 3
     label_weight: Share = 0.5  # lambda: the weight of the labels' own loss
     top_k: Positive | Literal["all"] = 100  # soft targets stored a video; the rest count as 0
-    students: dict[Name, Student] = {}
-    compare: dict[Name, Student] = {}  # trained to be compared with the students, then left
+    students: dict[Name, Student] = Field(default_factory=dict)
+    # Trained to be compared with the students, then left.
+    compare: dict[Name, Student] = Field(default_factory=dict)
     soft_targets: Place | None = None  # folder of the sidecar shards; under results/ by default
 
 
@@ -206,7 +133,8 @@ class Quantization(Settings):
 
     more_than: Positive = 17_000  # variables with more elements than this are coded
     codec: Codec = "linear"  # how they are stored in the model that is shipped
-    compare: dict[Name, tuple[Codec, ...]] = {}  # other codecs tried on a student, to compare
+    # Other codecs tried on a student, to compare.
+    compare: dict[Name, tuple[Codec, ...]] = Field(default_factory=dict)
 
 
 class Ensembling(Settings):
@@ -224,7 +152,7 @@ class Params(Settings):
     results: Unidentified[Place] = "results"
     data: Data = Data()
     synthetic: Synthetic | None = None
-    families: dict[FamilyName, FamilyDefaults] = {}
+    families: dict[FamilyName, FamilyDefaults] = Field(default_factory=dict)
     models: dict[Name, Model]
     training: Training = Training()
     inference: Inference = "valid_frames"
@@ -238,9 +166,8 @@ class Params(Settings):
         1  # trainings of everything, each from seeds of its own, on the same data
     )
     repeat: Unidentified[NotNegative] = 0  # which of them this is; `yt8m run` counts
-    other_choices: Unidentified[
-        dict[str, Place]
-    ] = {}  # findings.csv of the same study, by what was chosen there
+    # The findings.csv of the same study, by what was chosen there.
+    other_choices: Unidentified[dict[str, Place]] = Field(default_factory=dict)
     # Finished work that a change of code or data may throw away without asking, in hours.
     remake_hours: Unidentified[Annotated[float, Field(ge=0)]] = 1.0
 
@@ -260,7 +187,7 @@ class Params(Settings):
             if not isinstance(model, dict) or not isinstance(given, dict):
                 models[name] = model
                 continue
-            shared = given.get(_family_name(model.get("architecture")), {})
+            shared = given.get(family_name(model.get("architecture")), {})
             standard = {key: field.default for key, field in FamilyDefaults.model_fields.items()}
             models[name] = standard | (shared if isinstance(shared, dict) else {}) | model
         return raw | {"models": models}
@@ -332,9 +259,3 @@ class Params(Settings):
     def is_averaged(self, model: str) -> bool:
         """Whether this model's averaged weights are the ones kept."""
         return self.models[model].family in self.averaging.families
-
-
-def _family_name(architecture: Any) -> str:
-    """The family that an unchecked architecture belongs to, or ""."""
-    known = isinstance(architecture, str) and architecture in families.architectures()
-    return families.family_of(architecture).name if known else ""

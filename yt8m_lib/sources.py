@@ -24,8 +24,8 @@ LIBRARY = Path(__file__).resolve().parent
 LEFT_OUT = tuple(
     f"{PACKAGE}.{name}"
     for name in (
-        "settings", "values", "params", "families", "catalogue", "errors", "files", "sources",
-        "cli", "experiment", "report",
+        "settings", "model_settings", "values", "params", "families", "catalogue", "errors",
+        "files", "sources", "cli", "experiment", "report", "data.faults",
     )
 )  # fmt: skip
 

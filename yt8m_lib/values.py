@@ -1,9 +1,9 @@
-"""The kinds of values that settings have: names of things that exist, numbers in bounds, paths."""
+"""What settings are made of: names of things that exist, numbers in bounds, paths."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from yt8m_lib import families
 from yt8m_lib.catalogue import CODECS, RECORD_KINDS
@@ -50,3 +50,9 @@ Place = Annotated[str, Field(min_length=1), AfterValidator(expanded)]
 # out when settings are written as values, and so out of the identity of what is made with them.
 T = TypeVar("T")
 Unidentified = Annotated[T, Field(exclude=True)]
+
+
+class Settings(BaseModel):
+    """Settings that refuse unknown keys and cannot be changed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False, allow_inf_nan=False)

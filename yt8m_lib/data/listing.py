@@ -4,7 +4,6 @@ A path is a path: whatever exists as it is written is taken as it is, brackets a
 rest is read as a glob. Free of TensorFlow for local files.
 """
 
-import glob
 import os
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import gfile, is_remote
+from yt8m_lib.files import gfile, is_remote, matches
 
 
 class DataError(UserError):
@@ -88,15 +87,14 @@ def readable(path: str) -> Iterator[None]:
 
 
 def _on_disk(path: str) -> list[str]:
-    there, rest = _as_written(path)
-    if not rest and os.path.isdir(there):
-        raise DataError(f"{there} is a folder: give the shards in it, as '{there}/*.tfrecord'")
-    if not rest:
-        return _read_list(path) if path.endswith(".txt") else [path]
-    matches = glob.glob(os.path.join(glob.escape(there), rest), recursive=True)
-    files = [match for match in matches if not os.path.isdir(match)]
-    if matches and not files:
-        raise DataError(f"{path} matches folders alone, such as {matches[0]}: give their shards")
+    if os.path.isdir(path):
+        raise DataError(f"{path} is a folder: give the shards in it, as '{path}/*.tfrecord'")
+    if os.path.exists(path) and path.endswith(".txt"):
+        return _read_list(path)
+    found = matches(path)
+    files = [match for match in found if not os.path.isdir(match)]
+    if found and not files:
+        raise DataError(f"{path} matches folders alone, such as {found[0]}: give their shards")
     return files
 
 
@@ -105,16 +103,6 @@ def _seen_from(start: str | Path, path: str) -> str:
     if not os.path.lexists(os.path.join(start, path.split("/")[0])):
         path = os.path.expanduser(path)
     return os.path.join(start, path)
-
-
-def _as_written(path: str) -> tuple[str, str]:
-    """The longest part of a path that exists as it is written, and the rest, which is a glob."""
-    parts = path.split("/")
-    for length in range(len(parts), 0, -1):
-        there = "/".join(parts[:length]) or "/"
-        if os.path.exists(there):
-            return there, "/".join(parts[length:])
-    return "", path
 
 
 def _on_a_store(pattern: str) -> list[str]:
