@@ -1,0 +1,83 @@
+"""The settings of one model: its architecture, its sizes, and how it is trained."""
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field, model_validator
+
+from yt8m_lib import families
+from yt8m_lib.errors import nearest
+from yt8m_lib.families import Family
+from yt8m_lib.values import Architecture, Epochs, Positive, Settings, Size, Unidentified
+
+
+class FamilyDefaults(Settings):
+    """Settings that a family's models share; a model may override each of them."""
+
+    batch: Positive = 160
+    rate: Annotated[float, Field(gt=0)] = 2.0e-4
+    epochs: Epochs = 10
+    rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+
+
+class Model(Settings):
+    """One architecture (sec. 4 of the paper): a box of Table 1 to 4.
+
+    A family's own options, such as ``relu`` or ``reset_after``, stand beside the others in a
+    parameter file; here they are in ``options``.
+    """
+
+    architecture: Architecture
+    clusters: Size = 0  # K; unused by RNN
+    hidden: Size = 0  # H; for RNN the cells C
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    published: Unidentified[bool] = False  # one of the nine released configurations
+    batch: Positive | None = None
+    rate: Annotated[float, Field(gt=0)] | None = None
+    epochs: Epochs | None = None
+    rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    @property
+    def family(self) -> str:
+        """Name of the model's family."""
+        return self.traits.name
+
+    @property
+    def traits(self) -> Family:
+        """The family's record."""
+        return families.family_of(self.architecture)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_options(cls, raw: Any) -> Any:
+        """Complete the options of the model's family; a name it does not have is refused later."""
+        if not isinstance(raw, dict) or raw.get("architecture") not in families.architectures():
+            return raw
+        known = families.family_of(raw["architecture"]).options
+        own = {key: value for key, value in raw.items() if key in known}
+        rest = {key: value for key, value in raw.items() if key not in known}
+        return rest | {"options": {**known, **raw.get("options", {}), **own}}
+
+    @model_validator(mode="after")
+    def _sizes_fit_the_family(self) -> Self:
+        least = {"clusters": 2, "hidden": 1}
+        for size in self.traits.needs:
+            if getattr(self, size) < least[size]:
+                raise ValueError(f"{self.architecture} needs `{size}` of at least {least[size]}")
+        multiple = self.traits.hidden_multiple
+        if self.hidden % multiple:
+            raise ValueError(
+                f"`hidden` of {self.architecture} is split: make it a multiple of {multiple}"
+            )
+        for name, value in self.options.items():
+            if name not in self.traits.options:
+                raise ValueError(f"options: no {name!r}{nearest(name, self.traits.options)}")
+            if type(value) is not type(self.traits.options[name]):
+                kind = type(self.traits.options[name]).__name__
+                raise ValueError(f"`{name}` of {self.architecture} is a {kind}, got {value!r}")
+        return self
+
+
+def family_name(architecture: Any) -> str:
+    """The family that an unchecked architecture belongs to, or ""."""
+    known = isinstance(architecture, str) and architecture in families.architectures()
+    return families.family_of(architecture).name if known else ""
