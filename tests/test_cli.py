@@ -1,8 +1,10 @@
 import errno
 import io
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -141,6 +143,17 @@ def test_ctrl_c_is_one_line(command, words, monkeypatch, capsys):
     assert exit_.value.code == 130 and words in capsys.readouterr().err
 
 
+def wrapped(action):
+    """The error of an action, as a library wraps it."""
+    try:
+        try:
+            action()
+        except Exception as error:
+            raise RuntimeError("it did not work") from error
+    except RuntimeError as error:
+        return error
+
+
 def test_what_the_surroundings_refuse_is_one_line_and_other_faults_are_not(monkeypatch, capsys):
     def fail(error):
         def action(_):
@@ -153,6 +166,16 @@ def test_what_the_surroundings_refuse_is_one_line_and_other_faults_are_not(monke
         main(["inspect", "x"])
     assert exit_.value.code == 1
     assert capsys.readouterr().err == "yt8m: /there: Permission denied\n"
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.execute("PRAGMA max_page_count = 1")
+        fail(wrapped(lambda: database.execute("CREATE TABLE videos (id)")))
+    with pytest.raises(SystemExit):
+        main(["inspect", "x"])
+    assert capsys.readouterr().err == "yt8m: database or disk is full\n"
+    with closing(sqlite3.connect(":memory:")) as database:
+        fail(wrapped(lambda: database.execute("SELECT * FROM videos")))
+    with pytest.raises(RuntimeError):
+        main(["inspect", "x"])
     fail(FileNotFoundError(errno.ENOENT, "No such file", "/there"))
     with pytest.raises(FileNotFoundError):
         main(["inspect", "x"])

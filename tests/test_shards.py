@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import tensorflow as tf
+from torture.mutations import framed
 
 from yt8m_lib.data import listing, records, shards
 from yt8m_lib.data.frame_level import FRAME_LEVEL
@@ -250,6 +251,21 @@ def test_a_shard_that_is_cut_in_a_header_is_refused(tmp_path, extra):
             read([good, str(cut)], **order)
     with pytest.raises(DataError, match=r"cut\.tfrecord"):
         read([good, str(cut)], FRAMES.model_copy(update={"cache": True}))
+
+
+@pytest.mark.parametrize("length", [10**6, 2**31, 2**62 + 328, 2**64 - 1])
+def test_a_length_beyond_the_shards_end_is_refused_before_tensorflow_believes_it(tmp_path, length):
+    good, bad = frame_shard(tmp_path / "good.tfrecord", prefix="g"), tmp_path / "bad.tfrecord"
+    with open(good, "rb") as file:
+        whole = file.read()
+    bad.write_bytes(whole + framed(b"record", length) + whole)  # in its header, CRCs are right
+    row = inspect([str(bad)], 12).loc[0]
+    assert row.videos == 4 and "after 4 videos (a record longer than the rest" in row.bad
+    with pytest.raises(DataError, match=r"bad\.tfrecord: damaged after 4 videos"):
+        read([good, str(bad)])
+    bad.write_bytes(framed(b"record", length))
+    with pytest.raises(DataError, match="after 0 videos"):
+        kind_of_shard(str(bad))
 
 
 # Records that cannot be used

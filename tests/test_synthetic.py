@@ -7,6 +7,7 @@ import tensorflow as tf
 from conftest import shared
 
 from yt8m_lib.data import records, synthetic, synthetic_labels
+from yt8m_lib.data.listing import DataError
 from yt8m_lib.data.records import Records
 from yt8m_lib.scoring import metrics
 from yt8m_lib.settings import Params, Synthetic
@@ -132,6 +133,16 @@ def test_finished_shards_are_kept_and_missing_ones_made_again(tmp_path):
     assert [tf.io.gfile.stat(f).mtime_nsec for f in (train[0], *validation)] == kept
     synthetic.write(experiment(tmp_path, wrong_labels=0.5))
     assert contents(train) != before[:2]
+
+
+def test_shards_of_somebody_else_are_not_replaced(tmp_path):
+    settings = experiment(tmp_path)
+    own = settings.folder / "data" / "own.tfrecord"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"mine")
+    with pytest.raises(DataError, match=r"such as own\.tfrecord: nothing is deleted"):
+        synthetic.write(settings)
+    assert own.read_bytes() == b"mine"
 
 
 def test_shards_hold_what_was_asked_for(tmp_path):

@@ -161,6 +161,20 @@ def test_cleaning_leaves_what_was_there_before_and_what_links_lead_to(settings, 
         tracking.forget(own)
 
 
+def test_what_killed_processes_were_about_to_write_goes_with_the_next_run(settings):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    folders.prepare(settings.folder)
+    stale = [f".{gone.pid}-model-x/new/part", f"data/.{gone.pid}-a.tfrecord"]
+    kept = [f"data/.{os.getpid()}-b.tfrecord", "data/c.tfrecord", ".hidden"]
+    for name in stale + kept:
+        (settings.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (settings.folder / name).write_text("")
+    with locks.lock(settings, wait=False):
+        left = {str(p.relative_to(settings.folder)) for p in settings.folder.rglob("*")}
+        assert {*kept} <= left and not {*stale} & left
+
+
 def test_a_folder_with_somebody_elses_model_is_not_worked_in(tmp_path):
     (tmp_path / "model").mkdir()
     with pytest.raises(FolderError, match="holds model, which this program did not make"):

@@ -8,8 +8,8 @@ from typing import Any
 
 from yt8m_lib import commands
 from yt8m_lib.catalogue import EXECUTORS
-from yt8m_lib.errors import UserError
-from yt8m_lib.files import OUTSIDE, expanded
+from yt8m_lib.errors import UserError, outside_cause
+from yt8m_lib.files import expanded
 from yt8m_lib.settings import PHASES
 
 DESCRIPTION = """\
@@ -45,11 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(141)
     except UserError as error:
         _fail(str(error), 1)
-    except OSError as error:  # all others are faults of the program and keep their traceback
-        if error.errno not in OUTSIDE:
+    except Exception as error:  # all others are faults of the program and keep their traceback
+        why = outside_cause(error)
+        if why is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
-        _fail(f"{where}{os.strerror(error.errno)}", 1)
+        where = getattr(error, "filename", None)
+        _fail(f"{where}: {why}" if where else why, 1)
 
 
 def _fail(message: str, code: int) -> None:

@@ -1,7 +1,20 @@
 """Errors that are meant for the user, and the words that end them."""
 
 import difflib
+import errno
+import os
+import sqlite3
 from collections.abc import Iterable
+
+# What the surroundings refuse, whatever the program does: rights, room on the disk, odd paths.
+OUTSIDE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.ESTALE),
+}
+OF_DATABASE = {
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN),
+    *(sqlite3.SQLITE_PERM, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB),
+}
 
 
 class UserError(Exception):
@@ -10,6 +23,25 @@ class UserError(Exception):
     The command line prints the message alone. Every other exception is a fault of the program and
     keeps its traceback.
     """
+
+
+def outside_cause(error: BaseException) -> str | None:
+    """What the surroundings refused, where that is what an error comes from, else None.
+
+    Libraries wrap such refusals: SQLAlchemy and MLflow those of the database, TensorFlow those of
+    the disk.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in OUTSIDE:
+            return os.strerror(cause.errno)
+        if isinstance(cause, sqlite3.Error):
+            return str(cause) if cause.sqlite_errorcode & 0xFF in OF_DATABASE else None
+        if type(cause).__module__.startswith("tensorflow"):
+            found = [os.strerror(number) for number in OUTSIDE]
+            return next((words for words in found if words in str(cause)), None)
+        cause = cause.__cause__
+    return None
 
 
 def nearest(name: str, valid: Iterable[object]) -> str:

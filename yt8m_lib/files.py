@@ -3,7 +3,6 @@
 Only a path with ``://`` (``gs://bucket/...``) imports TensorFlow, for ``tf.io.gfile``.
 """
 
-import errno
 import glob
 import os
 import stat
@@ -12,13 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from yt8m_lib.errors import UserError
-
-# What the surroundings refuse, whatever the program does: rights, room on the disk, odd paths.
-OUTSIDE = {
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO),
-    *(errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO, errno.ESTALE),
-}
+from yt8m_lib.errors import UserError, outside_cause
 
 
 class FileError(UserError):
@@ -49,15 +42,16 @@ def written_whole(path: str | Path) -> Iterator[str]:
             yield path
         else:
             yield from _locally(os.path.realpath(path))
-    except OSError as error:
-        if error.errno not in OUTSIDE or _is_about_another(error, path):
+    except Exception as error:
+        why = outside_cause(error)
+        if why is None or _is_about_another(error, path):
             raise
-        raise FileError(f"{path} cannot be written: {os.strerror(error.errno)}") from None
+        raise FileError(f"{path} cannot be written: {why}") from None
 
 
-def _is_about_another(error: OSError, path: str) -> bool:
+def _is_about_another(error: Exception, path: str) -> bool:
     """Whether an error names a file that is neither a path, nor beside it, nor its folder."""
-    if error.filename is None:
+    if getattr(error, "filename", None) is None:
         return False
     folder = os.path.dirname(os.path.realpath(path))
     named = os.path.realpath(error.filename)

@@ -30,8 +30,6 @@ DATA = {name: Data(level=name, classes=CLASSES, vocabulary=CLASSES, frames=2) fo
 # What inspect may say of a shard that the reader reads all the same, and why that is right.
 MAY_READ: dict[str, str] = {
     "twice|duplicate|more than once": "whether ids are unique is asked of all shards together",
-    "of none of the formats of tf.train": "TensorFlow's parser reads what it needs, "
-    "and passes over a broken field that it does not",
     "UTF-8": "ids are bytes to the reader; only the CSV of predictions needs text",
 }
 SECONDS = 900  # after which a chunk of shards counts as hung

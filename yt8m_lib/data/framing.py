@@ -4,12 +4,15 @@ A TFRecord is a record's length (8 bytes), the length's CRC (4), the record and 
 after the other to the end of the file.
 """
 
+import os
+import struct
 from collections.abc import Iterator
 
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from yt8m_lib.data.listing import DataError, open_file, size_of
+from yt8m_lib.files import is_remote
 
 AROUND = 16  # bytes around each record
 _PACKED = {
@@ -31,7 +34,8 @@ def records_of(file: str) -> Iterator[bytes]:
     """
     count = used = 0
     try:
-        for record in tf.data.TFRecordDataset(file).as_numpy_iterator():
+        before_overrun = overrun(file)
+        for record in tf.data.TFRecordDataset(file).take(before_overrun).as_numpy_iterator():
             yield record
             count += 1
             used += AROUND + len(record)
@@ -44,7 +48,27 @@ def records_of(file: str) -> Iterator[bytes]:
         raise FramingError(f"cannot be read ({type(error).__name__})") from None
     if left:
         what = "" if count else _look(file)
-        raise FramingError(what or _damage(count, f"cut off: {left} bytes of a header are left"))
+        why = "a record longer than the rest of the shard" if left >= AROUND else "cut off"
+        raise FramingError(what or _damage(count, f"{why}: {left} bytes are left"))
+
+
+def overrun(file: str) -> int:
+    """How many records come before one that is longer than the rest of a shard; -1 for none.
+
+    TensorFlow believes the length of a record where the length's CRC is right, and the program dies
+    when there is no memory for it. On an object store each look would be a request: there, -1.
+    """
+    if is_remote(file) or not os.path.isfile(file):
+        return -1
+    count, at, size = 0, 0, size_of(file)
+    with open(file, "rb") as stream:
+        while at + 8 <= size:
+            stream.seek(at)
+            at += AROUND + struct.unpack("<Q", stream.read(8))[0]
+            if at > size:
+                return count
+            count += 1
+    return -1
 
 
 def _damage(count: int, why: str) -> str:

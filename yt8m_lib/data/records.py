@@ -18,7 +18,7 @@ import tensorflow as tf
 from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data.faults import Batches, named_faults
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
-from yt8m_lib.data.framing import AROUND
+from yt8m_lib.data.framing import AROUND, overrun
 from yt8m_lib.data.in_memory import InMemory
 from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
@@ -178,7 +178,10 @@ def _serialised(
     if seed is not None:
         order = np.random.default_rng(seed).permutation(order)
     columns = (np.array(files), np.array(sizes, np.int64), np.array(sidecars or files))
-    pairs = tf.data.Dataset.from_tensor_slices(tuple(c[order] for c in columns)).interleave(
+    places = tf.data.Dataset.from_tensor_slices(tuple(c[order] for c in columns))
+    if seed is None:  # what is trained on in a shuffled order was inspected before
+        places = places.map(_without_overrun)
+    pairs = places.interleave(
         _with_soft_targets if sidecars else _without_soft_targets,
         cycle_length=1 if seed is None else _INTERLEAVED,
         num_parallel_calls=tf.data.AUTOTUNE,
@@ -200,6 +203,14 @@ def _shuffled(dataset: tf.data.Dataset, seed: tuple[int, int]) -> tf.data.Datase
         return dataset.shuffle(_BUFFER, seed=number, reshuffle_each_iteration=False)
 
     return tf.data.Dataset.from_tensors(0).flat_map(inside)
+
+
+def _without_overrun(file: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    """The same tensors, once it is clear that TensorFlow will not die of a length in the shard."""
+    before = tf.numpy_function(lambda name: np.int64(overrun(name.decode())), [file], tf.int64)
+    data = ["a record longer than the rest of the shard", file]
+    with tf.control_dependencies([tf.raw_ops.Assert(condition=before < 0, data=data)]):
+        return tf.identity(file), *others
 
 
 def _without_soft_targets(file: tf.Tensor, size: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from yt8m_lib.data import shards, within_video
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
+from yt8m_lib.data.listing import DataError
 from yt8m_lib.data.synthetic_labels import Classes, draw_classes, draw_labels
 from yt8m_lib.files import write_text
 from yt8m_lib.settings import AUDIO, FEATURES, RGB, Params, Synthetic
@@ -143,9 +144,14 @@ def spread() -> np.ndarray:
 def _prepare(folder: Path, manifest: dict[str, Any]) -> None:
     """Make the folder, and delete shards in it that were made with other settings or code."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "manifest.json"
+    file, older = folder / "manifest.json", list(folder.glob("*.tfrecord"))
+    if older and not file.exists():
+        raise DataError(
+            f"{folder} holds shards that are no stand-in data of this program, such as "
+            f"{older[0].name}: nothing is deleted. Choose another `experiment` or `results`."
+        )
     if file.exists() and json.loads(file.read_text()) == manifest:
         return
-    for shard in folder.glob("*.tfrecord"):
+    for shard in older:
         shard.unlink()
     write_text(file, json.dumps(manifest, indent=1))

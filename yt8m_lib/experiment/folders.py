@@ -1,6 +1,7 @@
 """An experiment's own folder: what this program makes in it, and deleting that and nothing else."""
 
 import json
+import os
 import re
 import shutil
 from contextlib import suppress
@@ -14,7 +15,7 @@ MADE = (
     "artifacts", "data", "kernel.lock", "lock", "model", "notebooks", "params.yaml", "scratch",
     "soft_targets", "tables",
 )  # fmt: skip
-LEFTOVER = re.compile(r"\.\d+-.*|model\.part")  # what a killed process was about to write
+LEFTOVER = re.compile(r"\.(\d+)-.*|model\.part")  # what a killed process was about to write
 MARKER = ".yt8m.json"  # says that the folder is this program's, and what it found there
 
 
@@ -46,6 +47,27 @@ def prepare(folder: Path) -> None:
         )
     note = {"about": "made by yt8m; `yt8m clean` deletes what it made here", "found": found}
     write_text(folder / MARKER, json.dumps(note, indent=1))
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes were about to write in an experiment's folder."""
+    for place in (folder, *(folder / name for name in ("data", "soft_targets", "tables"))):
+        for path in place.glob(".*" if place == folder else "**/.*"):
+            match = LEFTOVER.fullmatch(path.name)
+            if match and not _is_running(match[1]):
+                delete(path)
+
+
+def _is_running(process: str | None) -> bool:
+    if process is None:
+        return False
+    try:
+        os.kill(int(process), 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def found_there(folder: Path) -> list[str]:

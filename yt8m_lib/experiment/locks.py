@@ -52,6 +52,7 @@ def lock(params: Params, wait: bool, say: Callable[[str], None] = print) -> Iter
     try:
         for name in names:
             _acquire(params, name, wait, say)
+        folders.sweep(params.folder)
         _release(params, "kernel.lock")  # kernels of this driver share it from here on
         yield
     finally:

@@ -17,8 +17,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.errors import UserError
-from yt8m_lib.files import OUTSIDE, FileError, check_folder, is_remote, write_text
+from yt8m_lib.errors import UserError, outside_cause
+from yt8m_lib.files import FileError, check_folder, is_remote, write_text
 from yt8m_lib.methods import codecs
 from yt8m_lib.methods.codecs import StoredVariable
 from yt8m_lib.methods.sizes import which_fit
@@ -218,14 +218,14 @@ def _beside(folder: Path) -> Iterator[Path]:
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+        prefix = f".{os.getpid()}-{folder.name}-"  # by which what a kill leaves is known
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent) as scratch:
             yield Path(scratch) / "new"
-    except tf.errors.ResourceExhaustedError as error:
-        raise FileError(f"{folder} cannot be written: {error.message}") from None
-    except OSError as error:
-        if error.errno not in OUTSIDE:
+    except Exception as error:
+        why = outside_cause(error)
+        if why is None:
             raise
-        raise FileError(f"{folder} cannot be written: {os.strerror(error.errno)}") from None
+        raise FileError(f"{folder} cannot be written: {why}") from None
 
 
 def _replace(folder: Path, new: Path) -> None:
