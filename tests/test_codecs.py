@@ -7,10 +7,20 @@ from conftest import shared
 from yt8m_lib.catalogue import CODECS
 from yt8m_lib.errors import UserError
 from yt8m_lib.methods import codecs
-from yt8m_lib.methods.codecs import CodecError, StoredVariable, table
+from yt8m_lib.methods.codecs import (
+    CodecError,
+    StoredVariable,
+    entropy,
+    fixed_width,
+    lossless,
+    nf4,
+    table,
+)
 
 CASES = ["normal", "uniform", "heavy_tail", "shape3", "midpoints", "constant"]
 TABLES = ["linear", "quantile", "kmeans"]
+ENTROPY = [name for name in CODECS if name.startswith("entropy")]
+PACKED = ["linear_huffman", *ENTROPY]
 
 
 @pytest.fixture
@@ -43,7 +53,16 @@ def test_a_codec_keeps_shapes_and_says_beforehand_how_many_bytes_it_takes(codec,
         stored = stored_by(codec, values)
         decoded = stored.decode()
         assert decoded.dtype == np.float32 and decoded.shape == values.shape
-        assert stored.nbytes == CODECS[codec].size(values.size)
+        if codec not in PACKED:
+            assert stored.nbytes == CODECS[codec].size(values.shape)
+
+
+@pytest.mark.parametrize("codec", PACKED)
+def test_packed_codes_take_about_the_bytes_that_were_said_beforehand(codec):
+    for shape in ((300, 100), (1100, 1000)):
+        values = np.random.default_rng(2).standard_normal(shape).astype(np.float32)
+        nbytes, said = stored_by(codec, values).nbytes, CODECS[codec].size(shape)
+        assert 0.94 * said < nbytes <= said
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -53,10 +72,18 @@ def test_the_graph_gives_what_decoding_gives(codec, weights):
     for _ in range(2):
         weight.prepare()
         np.testing.assert_array_equal(weight.value(), stored.decode())
-        in_memory = sum(variable.numpy().nbytes for variable in weight.variables)
+        in_memory = sum(map(nbytes_of, weight.variables))
         weight.forget()
-        assert sum(variable.numpy().nbytes for variable in weight.variables) == stored.nbytes
-        assert in_memory in (stored.nbytes, stored.nbytes + weights.nbytes)
+        before = sum(map(nbytes_of, weight.variables))
+        beside = sum(stored.arrays[n].nbytes for n in ("ends", "shape") if n in stored.arrays)
+        assert before in (stored.nbytes, stored.nbytes - beside)
+        assert in_memory in (before, before + weights.nbytes)
+
+
+def nbytes_of(variable):
+    """Bytes of a variable of numbers or of text."""
+    value = variable.numpy()
+    return sum(map(len, value.reshape(-1))) if value.dtype == object else value.nbytes
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -121,6 +148,88 @@ def test_samples_are_bounded_and_seeded(weights, codec, monkeypatch):
     assert not np.array_equal(tables[0], tables[2])
 
 
+# --- Packed codes ---
+
+
+@pytest.mark.parametrize("shape", [(300, 100), (7,), (1,), (5, 3, 11)])
+def test_packing_loses_nothing_whatever_the_blocks(shape, monkeypatch):
+    monkeypatch.setattr(lossless, "BLOCK", 17)
+    codes = np.random.default_rng(3).integers(0, 256, shape, dtype=np.uint8)
+    np.testing.assert_array_equal(lossless.unpack(lossless.pack(codes)), codes)
+
+
+def test_linear_huffman_is_linear_in_fewer_bytes(weights):
+    plain, packed = stored_by("linear", weights), stored_by("linear_huffman", weights)
+    np.testing.assert_array_equal(packed.decode(), plain.decode())
+    assert packed.nbytes < 0.9 * plain.nbytes
+
+
+def test_the_graph_unpacks_many_blocks_as_decoding_does(weights, monkeypatch):
+    for module in (lossless, entropy):
+        monkeypatch.setattr(module, "BLOCK", 4096)  # the last one is shorter
+    for codec in PACKED:
+        stored = stored_by(codec, weights)
+        weight = stored.graph_weight()
+        weight.prepare()
+        assert weight.blocks.shape == [8]
+        np.testing.assert_array_equal(weight.value(), stored.decode())
+
+
+@pytest.mark.parametrize("codec", ENTROPY)
+def test_entropy_keeps_to_its_bits_on_whatever_distribution(codec):
+    rng = np.random.default_rng(4)
+    heavy = lambda n: rng.standard_t(2, n)  # noqa: E731
+    for draw in (rng.standard_normal, rng.random, heavy, rng.standard_cauchy):
+        values = draw(60_000).astype(np.float32).reshape(300, 200)
+        stored = stored_by(codec, values)
+        assert 8 * stored.nbytes / values.size <= CODECS[codec].bits
+        error = np.abs(stored.decode() - values)
+        step = entropy.step_for(values, CODECS[codec].bits)
+        assert error.max() <= step * (1 + 1e-5)  # a mean lies anywhere in its cell
+
+
+def test_at_equal_bits_entropy_errs_a_third_of_nf4(weights):
+    values = np.random.default_rng(5).standard_normal((1000, 1000)).astype(np.float32)
+    error = lambda codec: np.square(stored_by(codec, values).decode() - values).mean()  # noqa: E731
+    at_4_bits, at_4_25 = error("entropy_4"), error("nf4")
+    same_bits = at_4_bits * 4 ** -(stored_by("nf4", values).nbytes * 8e-6 - 4)
+    assert same_bits < at_4_25 / 1.9
+    bound = 4.0**-4  # rate-distortion bound of a normal distribution of variance 1
+    assert bound < at_4_bits < 1.6 * bound
+
+
+def test_values_far_from_all_others_are_kept_as_they_are(weights):
+    weights[3, 5], weights[7, 0] = 1e6, -2e5
+    stored = stored_by("entropy_4", weights)
+    decoded = stored.decode()
+    assert decoded[3, 5] == np.float32(1e6) and decoded[7, 0] == np.float32(-2e5)
+    near = np.abs(weights) < 10
+    assert np.square(decoded - weights)[near].mean() < 0.01
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+@pytest.mark.parametrize("count", [1, 5, 24, 1000])
+def test_codes_of_fixed_width_come_back(bits, count):
+    codes = np.random.default_rng(bits).integers(0, 2**bits, count, dtype=np.uint8)
+    packed = fixed_width.pack(codes, bits)
+    assert packed.size == fixed_width.bytes_of(count, bits)
+    np.testing.assert_array_equal(fixed_width.unpack(packed, bits, count), codes)
+
+
+@pytest.mark.parametrize("bits", [4, 6, 8])
+def test_a_channel_errs_by_half_its_own_step_at_most(bits, weights):
+    weights[:, 4] *= 1000  # of which no other channel is to know
+    decoded = stored_by(f"channel_{bits}", weights).decode()
+    steps = (weights.max(axis=0) - weights.min(axis=0)) / (2**bits - 1)
+    assert np.all(np.abs(decoded - weights).max(axis=0) <= steps / 2 * (1 + 1e-4))
+
+
+def test_nf4_has_the_values_of_its_paper():
+    published = [-1, -0.6962, -0.5251, -0.3949, -0.2844, -0.1848, -0.0911, 0]
+    published += [0.0796, 0.1609, 0.2461, 0.3379, 0.4407, 0.5626, 0.7230, 1]
+    np.testing.assert_allclose(nf4.VALUES, published, atol=5e-5)
+
+
 # --- Whole models ---
 
 
@@ -145,7 +254,7 @@ def test_only_variables_above_the_limit_are_encoded(weights):
 # --- What is refused ---
 
 
-@pytest.mark.parametrize("codec", [*TABLES, "float16"])
+@pytest.mark.parametrize("codec", [name for name in CODECS if name != "float32"])
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_values_that_are_not_finite_are_refused(codec, bad):
     with pytest.raises(CodecError, match="not all finite"):

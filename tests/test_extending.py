@@ -6,6 +6,7 @@ Each is registered, named in a parameter file, and goes through training, quanti
 
 import csv
 import json
+import math
 
 import keras
 import numpy as np
@@ -73,8 +74,8 @@ class Steps(Codec):
     def decode(self, arrays):
         return arrays["steps"].astype(np.float32) / 1024
 
-    def size(self, elements):
-        return 2 * elements
+    def size(self, shape):
+        return 2 * math.prod(shape)
 
     def graph_weight(self, arrays):
         return DecodedOnce(

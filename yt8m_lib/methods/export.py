@@ -64,11 +64,6 @@ class Member(tf.Module):
         """Probabilities, float32 [B, V], of a batch with ``frames`` and ``num_frames``."""
         return self._run(inputs)
 
-    def prepare(self) -> None:
-        """Decode the weights that are decoded once."""
-        for weight in self.weights:
-            weight.prepare()
-
     def forget(self) -> None:
         """Empty the decoded copies."""
         for weight in self.weights:
@@ -122,9 +117,13 @@ class EnsembleGraph(tf.Module):
         return {"classes": classes, "confidences": confidences, "predictions": predictions}
 
     def _prepare(self) -> tf.Operation:
-        for member in self.members:
-            member.prepare()
-        self.ready.assign(True)
+        """Decode the weights that are decoded once: one after the other, else memory runs out."""
+        before: list[Any] = []
+        for weight in [weight for member in self.members for weight in member.weights]:
+            with tf.control_dependencies(before):
+                before = [weight.prepare()]
+        with tf.control_dependencies(before):
+            self.ready.assign(True)
         return tf.no_op()
 
     def forget(self) -> None:

@@ -75,13 +75,14 @@ def bytes_of_shapes(
         codec: name of the codec of the larger ones.
 
     Returns:
-        Bytes with every variable in float32, and bytes with the larger ones encoded.
+        Bytes with every variable in float32, and bytes with the larger ones encoded (about, where
+        the codec packs its codes).
     """
     plain, coded = CODECS[PLAIN], CODECS[codec]
-    counts = [math.prod(shape) for shape in shapes]
+    shapes = [tuple(shape) for shape in shapes]
     return (
-        sum(plain.size(count) for count in counts),
-        sum((coded if count > more_than else plain).size(count) for count in counts),
+        sum(plain.size(shape) for shape in shapes),
+        sum((coded if math.prod(shape) > more_than else plain).size(shape) for shape in shapes),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,12 @@ class Codec(ABC):
         """The variable that some arrays stand for: float32, in the variable's own shape."""
 
     @abstractmethod
-    def size(self, elements: int) -> int:
-        """Bytes of the arrays of a variable with this many elements."""
+    def size(self, shape: Sequence[int]) -> int:
+        """Bytes of the arrays of a variable of this shape.
+
+        Codes that are packed take as many bytes as their values make them: then it is what
+        normally distributed values take, about.
+        """
 
     @abstractmethod
     def graph_weight(self, arrays: Arrays) -> GraphWeight:

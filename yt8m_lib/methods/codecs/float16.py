@@ -1,5 +1,8 @@
 """Values at half width."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -30,9 +33,9 @@ class Float16(Codec):
         """The same values in float32."""
         return arrays["values"].astype(np.float32)
 
-    def size(self, elements: int) -> int:
+    def size(self, shape: Sequence[int]) -> int:
         """Two bytes an element."""
-        return 2 * elements
+        return 2 * math.prod(shape)
 
     def graph_weight(self, arrays: Arrays) -> GraphWeight:
         """A weight that every call widens."""

@@ -1,5 +1,8 @@
 """Values as they are: how small variables are stored, whichever codec the large ones have."""
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,9 +27,9 @@ class Float32(Codec):
         """The same array."""
         return arrays["values"]
 
-    def size(self, elements: int) -> int:
+    def size(self, shape: Sequence[int]) -> int:
         """Four bytes an element."""
-        return 4 * elements
+        return 4 * math.prod(shape)
 
     def graph_weight(self, arrays: Arrays) -> GraphWeight:
         """A weight that needs no decoding."""

@@ -1,6 +1,7 @@
 """Stored variables inside the exported graph."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,8 +22,13 @@ class GraphWeight(tf.Module):
         self.arrays = {name: tf.Variable(a, trainable=False) for name, a in arrays.items()}
         self._decode = decode
 
-    def prepare(self) -> None:
-        """Do what has to be done before ``value``; the graph's first call does it, once."""
+    def prepare(self) -> Any:
+        """Do what has to be done before ``value``; the graph's first call does it, once.
+
+        Returns:
+            What is there when all is done, for ``tf.control_dependencies``.
+        """
+        return tf.no_op()
 
     def forget(self) -> None:
         """Undo what ``prepare`` did, so that saving the graph does not save it."""
@@ -50,9 +56,9 @@ class DecodedOnce(GraphWeight):
         empty = tf.zeros([0], tf.float32)
         self.decoded = tf.Variable(empty, shape=[None], trainable=False, validate_shape=False)
 
-    def prepare(self) -> None:
+    def prepare(self) -> Any:
         """Decode into memory."""
-        self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
+        return self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
 
     def forget(self) -> None:
         """Empty the decoded copy."""

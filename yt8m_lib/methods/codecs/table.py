@@ -1,6 +1,8 @@
 """What the table codecs share: one byte an element, the code of one of 256 centroids."""
 
+import math
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -69,9 +71,9 @@ class TableCodec(Codec):
         """The centroid of every code."""
         return arrays["centroids"][arrays["codes"]]
 
-    def size(self, elements: int) -> int:
+    def size(self, shape: Sequence[int]) -> int:
         """A byte an element, and 1,024 for the table."""
-        return elements + TABLE_BYTES
+        return math.prod(shape) + TABLE_BYTES
 
     def graph_weight(self, arrays: Arrays) -> DecodedOnce:
         """A weight that is decoded once: looking up every code on each call is slow."""
