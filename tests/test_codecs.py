@@ -10,6 +10,7 @@ from yt8m_lib.methods import codecs
 from yt8m_lib.methods.codecs import (
     CodecError,
     StoredVariable,
+    allocated,
     entropy,
     fixed_width,
     lossless,
@@ -19,7 +20,7 @@ from yt8m_lib.methods.codecs import (
 
 CASES = ["normal", "uniform", "heavy_tail", "shape3", "midpoints", "constant"]
 TABLES = ["linear", "quantile", "kmeans"]
-ENTROPY = [name for name in CODECS if name.startswith("entropy")]
+ENTROPY = [name for name in CODECS if name.startswith(("entropy", "allocated"))]
 PACKED = ["linear_huffman", *ENTROPY]
 
 
@@ -276,3 +277,41 @@ def test_a_file_that_names_an_unknown_codec_is_refused(weights, tmp_path):
     codecs.save([StoredVariable("cubic", {"codes": weights})], path)
     with pytest.raises(UserError, match=r"weights\.npz: variable 0 was stored with .* 'cubic'"):
         codecs.load(path)
+
+
+# --- Bits shared out by sensitivity ---
+
+
+def test_the_more_sensitive_variable_gets_the_finer_step_and_the_bits_are_kept():
+    rng = np.random.default_rng(6)
+    weights = [rng.standard_normal((200, 300)).astype(np.float32) for _ in range(3)]
+    steps = allocated.steps_for(weights, [1.0, 16.0, 0.25], 4.0)
+    np.testing.assert_allclose(np.array(steps) / steps[0], [1, 1 / 4, 2], rtol=1e-6)
+    stored = codecs.encode_weights(weights, codec="allocated_4", sensitivities=[1.0, 16.0, 0.25])
+    bits = [8 * variable.nbytes / 60_000 for variable in stored]
+    assert np.mean(bits) == pytest.approx(4, abs=0.01) and bits[2] < bits[0] < bits[1]
+
+
+def test_sharing_out_lowers_the_loss_that_storing_costs():
+    rng = np.random.default_rng(7)
+    weights = [rng.standard_normal((100, 200)).astype(np.float32) * s for s in (1, 0.1)]
+    felt = [1.0, 3.0]
+
+    def rise(codec: str) -> float:
+        stored = codecs.encode_weights(weights, codec=codec, sensitivities=felt)
+        assert sum(variable.nbytes for variable in stored) <= 4.02 / 8 * 40_000
+        errors = [np.square(v.decode() - w).mean() for v, w in zip(stored, weights, strict=True)]
+        return float(np.dot(felt, errors))
+
+    assert rise("allocated_4") < 0.5 * rise("entropy_4")
+
+
+def test_what_nothing_is_known_of_takes_the_bits_asked_for(weights):
+    for felt in (None, [0.0], [0.0, 0.0]):
+        some = [weights] * len(felt or [0])
+        stored = codecs.encode_weights(some, codec="allocated_4", sensitivities=felt)
+        alone = stored_by("entropy_4", weights)
+        assert all(variable.nbytes == alone.nbytes for variable in stored)
+    zeros = np.zeros((300, 100), np.float32)
+    stored = codecs.encode_weights([zeros], codec="allocated_4", sensitivities=[1.0])
+    np.testing.assert_array_equal(stored[0].decode(), zeros)

@@ -128,7 +128,7 @@ WORK = {
     "teachers": teachers.train,
     "averaging": averaging.average,
     "distillation": distillation.distil,
-    "quantization": lambda run, train, validation: quantization.quantize(run, validation),
+    "quantization": quantization.quantize,
     "ensembling": lambda run, train, validation: ensembling.build(run, validation),
     "report": lambda run, train, validation: report.write(run),
 }

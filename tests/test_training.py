@@ -11,7 +11,13 @@ from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import DataError
 from yt8m_lib.methods import inference
 from yt8m_lib.methods.averaging import CheckpointMean, Shadow
-from yt8m_lib.methods.training import Trainer, TrainingError, rate_schedule
+from yt8m_lib.methods.sensitivity import squared_gradients
+from yt8m_lib.methods.training import (
+    Trainer,
+    TrainingError,
+    loss_and_gradients,
+    rate_schedule,
+)
 from yt8m_lib.scoring.predictions import Predictions
 from yt8m_lib.settings import Model
 
@@ -219,3 +225,20 @@ def test_no_videos_is_an_error(settings, videos):
 
     with pytest.raises(DataError, match="holds no video"):
         make_trainer(settings).fit(Nothing(), 1)
+
+
+def test_sensitivities_are_squared_gradients_and_leave_the_model_as_it_was(settings, videos):
+    model = make_trainer(settings).model
+    before = [variable.numpy() for variable in model.variables]
+    found = squared_gradients(model, videos[0], seed=3)
+    for variable, values in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), values)
+    batches = list(videos[0].batches(16, seed=(3, 0)))
+    gradients = [loss_and_gradients(model, batch)[-1] for batch in batches]
+    squares = [
+        np.mean([np.mean(np.square(g)) for g in own]) for own in zip(*gradients, strict=True)
+    ]
+    places = {id(variable): place for place, variable in enumerate(model.variables)}
+    trainable = [found[places[id(variable)]] for variable in model.trainable_variables]
+    np.testing.assert_allclose(trainable, squares, rtol=1e-4)
+    assert all(found[places[id(variable)]] == 0 for variable in model.non_trainable_variables)

@@ -110,7 +110,7 @@ class Workshop:
         return self.yt8m("run", FILE, "--set", f"results={results}", *arguments, **more)
 
     def here(self, *arguments: object) -> Ended:
-        """Run the command line in this process: for what ends before anything starts."""
+        """Run the command line in this process, which has started TensorFlow already."""
         from yt8m_lib.cli import main
 
         printed = StringIO()

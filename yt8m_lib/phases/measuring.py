@@ -27,15 +27,14 @@ def log_gap(run: RunLog, name: str, answers: Predictions) -> None:
 def log_model(run: RunLog, model: VideoModel, validation: Records) -> None:
     """Measure a model on the validation videos, and log its answers, metrics and bytes."""
     answers, seconds = inference.predict([model], validation, run.params, run.params.seed)
-    shapes = [tuple(variable.shape) for variable in model.variables]
-    settings = run.step.measuring
-    float32, coded = codecs.bytes_of_shapes(shapes, settings.more_than, settings.codec)
+    settings, weights = run.step.measuring, [variable.numpy() for variable in model.variables]
+    stored = codecs.encode_weights(weights, settings.more_than, settings.codec)
     log_answers(run, answers)
     run.metrics(
         **metrics.evaluate(report_half(answers)),
         gap_selection=metrics.gap(answers.select(selection_half(answers.ids))),
-        size_bytes=coded,
-        size_bytes_float32=float32,
+        size_bytes=codecs.nbytes(stored),
+        size_bytes_float32=sum(values.nbytes for values in weights),
         inference_seconds=seconds,
     )
 

@@ -1,13 +1,16 @@
 """Partial weight quantisation (sec. 3.2): what a codec costs and saves, for every student."""
 
 import numpy as np
+import pandas as pd
 
 from yt8m_lib import models
+from yt8m_lib.catalogue import CODECS
 from yt8m_lib.data.records import Records
 from yt8m_lib.experiment.answers import MODEL, STORED
 from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods import codecs, export, inference
+from yt8m_lib.methods.sensitivity import squared_gradients
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.phases.measuring import log_answers
 from yt8m_lib.phases.training import forget_models
@@ -19,14 +22,16 @@ ROUNDS = 7  # of timing: the best of fewer is still noise
 TIMED_VIDEOS = 512  # on which inference is timed, so that a table does not cost hours
 
 
-def quantize(run: RunLog, validation: Records) -> None:
+def quantize(run: RunLog, train: Records, validation: Records) -> None:
     """Store a student's large weights with a codec; measure what that costs and saves."""
-    params, settings = run.params, run.step.settings
+    params = run.params
     student = run.parent("student")
     forget_models()
     model = models.load(student.file(MODEL))
     plain = codecs.encode_weights(_weights(model), codec="float32")
-    stored = codecs.encode_weights(_weights(model), settings.more_than, settings.codec)
+    stored = _encode(model, run, train)
+    variables = _describe(model, plain, stored)
+    run.table("variables", variables)
     seconds = _time_both(model, plain, stored, validation, params)
     for variable, values in zip(model.variables, codecs.decode_weights(stored), strict=True):
         variable.assign(values)
@@ -38,6 +43,7 @@ def quantize(run: RunLog, validation: Records) -> None:
         gap_float32=student.metrics["gap"],
         size_bytes=codecs.nbytes(stored),
         size_bytes_float32=codecs.nbytes(plain),
+        **_bits(variables),
         **seconds,
     )
 
@@ -49,6 +55,53 @@ def largest_weight(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
     plain = _weights(models.load(experiment.find(step.parents["student"]).file(MODEL)))
     place = max(range(len(plain)), key=lambda i: plain[i].size)
     return plain[place], stored[place].decode()
+
+
+def _encode(model: VideoModel, run: RunLog, train: Records) -> list[codecs.StoredVariable]:
+    """The student's weights as the step's codec stores them."""
+    settings, sensitivities = run.step.settings, None
+    if CODECS[settings.codec].together:
+        sensitivities = squared_gradients(model, train, run.params.seed)
+    return codecs.encode_weights(
+        _weights(model), settings.more_than, settings.codec, sensitivities=sensitivities
+    )
+
+
+def _describe(
+    model: VideoModel, plain: list[codecs.StoredVariable], stored: list[codecs.StoredVariable]
+) -> pd.DataFrame:
+    """A row a variable: its codec, elements, bytes, bits a weight, and the error of storing it.
+
+    ``relative_error`` is the mean squared error divided by the weights' variance.
+    """
+    rows = []
+    for variable, before, after in zip(model.variables, plain, stored, strict=True):
+        values, decoded = before.decode(), after.decode()
+        error, variance = np.mean(np.square(decoded - values)), np.var(values)
+        rows.append(
+            {
+                "variable": variable.path,
+                "codec": after.codec,
+                "elements": values.size,
+                "bytes": after.nbytes,
+                "bits": 8 * after.nbytes / values.size,
+                "relative_error": float(error / variance) if variance else 0.0,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _bits(variables: pd.DataFrame) -> dict[str, float]:
+    """Bits a weight and relative error of the variables that are coded, and bits of all."""
+    coded = variables[variables["codec"] != codecs.PLAIN]
+    if coded.empty:
+        coded = variables
+    elements = coded["elements"]
+    return {
+        "bits": 8 * coded["bytes"].sum() / elements.sum(),
+        "bits_of_all": 8 * variables["bytes"].sum() / variables["elements"].sum(),
+        "relative_error": np.average(coded["relative_error"], weights=elements),
+    }
 
 
 def _weights(model: VideoModel) -> list[np.ndarray]:

@@ -80,6 +80,8 @@ def quantization_table(experiment: Experiment) -> pd.DataFrame:
                 "bytes_float32": int(measured["size_bytes_float32"]),
                 "bytes_quantized": int(measured["size_bytes"]),
                 "size_ratio": measured["size_bytes"] / measured["size_bytes_float32"],
+                "bits": measured["bits"],
+                "relative_error": measured["relative_error"],
                 "seconds_float32": measured["seconds_float32"],
                 "seconds_quantized": measured["seconds_quantized"],
                 "time_ratio": measured["seconds_quantized"] / measured["seconds_float32"],

@@ -30,6 +30,7 @@ def encode_weights(
     more_than: int = MORE_THAN,
     codec: str = "linear",
     seed: int = 0,
+    sensitivities: Sequence[float] | None = None,
 ) -> list[StoredVariable]:
     """Encode the variables with more than ``more_than`` elements; the others stay float32.
 
@@ -38,6 +39,8 @@ def encode_weights(
         more_than: elements that a variable may have and stay float32.
         codec: name of the codec of the larger ones.
         seed: decides what the codec draws at random, if it draws anything.
+        sensitivities: of each variable, for codecs that share out their bits by them; without, each
+            variable takes as many bits as every other.
 
     Returns:
         The stored variables, in the order given.
@@ -46,11 +49,25 @@ def encode_weights(
         ValueError: when there is no such codec.
         CodecError: when the codec cannot store a variable's values.
     """
-    CODECS.check(codec)
+    if CODECS[codec].together and sensitivities is not None:
+        return _encode_together([*weights], more_than, codec, sensitivities)
     stored = []
     for values in weights:
         name = codec if np.size(values) > more_than else PLAIN
         stored.append(StoredVariable(name, CODECS[name].encode(values, seed)))
+    return stored
+
+
+def _encode_together(
+    weights: Sequence[np.ndarray], more_than: int, codec: str, sensitivities: Sequence[float]
+) -> list[StoredVariable]:
+    stored = encode_weights(weights, codec=PLAIN)
+    large = [place for place, values in enumerate(weights) if np.size(values) > more_than]
+    arrays = CODECS[codec].encode_together(
+        [stored[place].decode() for place in large], [sensitivities[place] for place in large]
+    )
+    for place, own in zip(large, arrays, strict=True):
+        stored[place] = StoredVariable(codec, own)
     return stored
 
 

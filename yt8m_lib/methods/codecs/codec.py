@@ -30,6 +30,8 @@ class Codec(ABC):
     ``catalogue.CODECS``. The object holds no state: what a variable needs lies in its arrays.
     """
 
+    together = False  # whether a model's variables share the bits, by their sensitivities
+
     @abstractmethod
     def encode(self, values: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
         """Encode one variable.

@@ -115,12 +115,8 @@ def step_for(values: np.ndarray, bits: float) -> float:
 
     It is found by halving, on a sample of runs of neighbours where the variable is large.
     """
-    sample = _runs(np.ascontiguousarray(values).reshape(-1))
-    sizes = np.abs(sample[sample != 0])
-    if not sizes.size:
-        return 1.0
-    high = math.log2(sizes.max()) + 1  # at which all codes are alike
-    low = math.log2(np.median(sizes)) - FINEST
+    sample = sampled(values)
+    low, high = range_of_steps(sample)
     for _ in range(ROUNDS):
         middle = (low + high) / 2
         if bits_at(sample, 2.0**middle, values.shape) > bits:
@@ -138,8 +134,17 @@ def bits_at(sample: np.ndarray, step: float, shape: Sequence[int]) -> float:
     return 8 * (grows / sample.size + fixed / elements)
 
 
-def _runs(flat: np.ndarray) -> np.ndarray:
-    """Some values, in runs of neighbours: codes that stand together are packed together."""
+def range_of_steps(sample: np.ndarray) -> tuple[float, float]:
+    """Base-2 logarithms of the smallest step worth trying, and of one at which codes are alike."""
+    sizes = np.abs(sample[sample != 0])
+    if not sizes.size:
+        return 0.0, 1.0
+    return math.log2(np.median(sizes)) - FINEST, math.log2(sizes.max()) + 1
+
+
+def sampled(values: np.ndarray) -> np.ndarray:
+    """Some of a variable's values, in runs of neighbours: such codes are packed together."""
+    flat = np.ascontiguousarray(values).reshape(-1)
     if flat.size <= SAMPLED:
         return flat
     length = SAMPLED // RUNS
