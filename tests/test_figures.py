@@ -213,3 +213,19 @@ def test_search_shows_trials_the_best_so_far_and_the_flat_average():
     assert figure.axes[0].lines[0].get_ydata().tolist() == [0.70, 0.70, 0.72, 0.72]
     low, high = figure.axes[0].get_ylim()
     assert low < 0.70 and high > 0.72
+
+
+def test_codecs_stand_at_their_bits_beside_the_bound():
+    names = ["linear", "entropy_4", "allocated_4", "nf4", "float16"]
+    bits = [8.0, 4.0, 4.0, 4.25, 16.0]
+    table = pd.DataFrame({"model": "a", "codec": names, "bits": bits})
+    table = table.assign(relative_error=4.0 ** -np.array(bits), gap_change=-0.001)
+    figure = figures.draw_codecs(table)
+    text = drawn(figure)
+    assert all(name in text for name in names[:-1]) and "float16" not in text  # beyond the picture
+    errors, changes = figure.axes
+    bound = errors.lines[0]
+    np.testing.assert_allclose(bound.get_ydata(), 4.0 ** -bound.get_xdata())
+    spots = np.concatenate([c.get_offsets() for c in errors.collections])
+    assert sorted(spots[:, 0]) == sorted(bits[:-1])
+    assert len(changes.collections) == 4
