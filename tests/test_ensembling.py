@@ -17,6 +17,7 @@ from yt8m_lib.methods.ensembling import (
     combine_full,
     fit_budget,
     flat_weights,
+    greedy_search,
     random_search,
 )
 from yt8m_lib.phases import ensembling as phase
@@ -128,6 +129,24 @@ def test_no_trial_exceeds_the_budget():
     spent = (weights > 0) @ [70, 40, 30, 20]
     assert spent.tolist() == found.trials.bytes.tolist()
     assert all(weight > 0 for weight in found.weights.values())
+
+
+def test_a_budget_is_filled_with_what_its_bytes_buy():
+    models = made(0.3, 0.3, 0.3, 3.0)
+    sizes = {"m0": 60, "m1": 30, "m2": 30, "m3": 1}
+    small, large = (greedy_search(models, sizes, budget) for budget in (60, 1000))
+    assert large.gap >= small.gap > metrics.gap(selected(models["m3"]))
+    for found, budget in ((small, 60), (large, 1000)):
+        assert sum(sizes[name] for name in found.weights) <= budget
+        assert found.trials["bytes"].max() <= budget
+        assert sum(found.weights.values()) == pytest.approx(1)
+        mixed = selected(combine(models, found.weights))
+        assert found.gap == pytest.approx(metrics.gap(mixed), abs=1e-6)
+    flat = selected(combine(models, dict.fromkeys(models, 1.0)))
+    assert large.gap >= metrics.gap(flat) - 1e-9
+    assert greedy_search(models, sizes, 60).weights == small.weights
+    with pytest.raises(EnsembleError, match="no member fits into 0 bytes"):
+        greedy_search(models, sizes, 0)
 
 
 def test_search_refuses_what_cannot_fit_or_has_no_size():

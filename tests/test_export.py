@@ -181,6 +181,8 @@ def test_evaluate_prints_the_metrics(exported, shards, capsys):
 def test_a_folder_without_a_model_is_an_error(tmp_path, capsys):
     with pytest.raises(ModelError, match="holds no exported model"):
         inference.load_exported(tmp_path)
+    with pytest.raises(ModelError, match="read from a local folder; copy it"):
+        inference.load_exported("http://example.org/model")
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path), "nothing"])
     assert "holds no exported model" in capsys.readouterr().err

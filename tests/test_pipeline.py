@@ -14,7 +14,7 @@ from yt8m_lib import families, params
 from yt8m_lib.cli import main
 from yt8m_lib.experiment.executors import OwnKernelManager
 from yt8m_lib.experiment.tracking import Experiment
-from yt8m_lib.methods import ensembling
+from yt8m_lib.methods import ensembling, export
 from yt8m_lib.methods.sizes import GRAPH_BYTES
 from yt8m_lib.report import findings, tables
 from yt8m_lib.report.claims import CLAIMS
@@ -174,6 +174,24 @@ def test_the_shipped_model_is_the_reported_one(smoke, capsys):
     assert printed["videos"] == settings.synthetic.validation_videos
     for name, value in metrics.evaluate(answers).items():
         assert printed[name] == pytest.approx(value, abs=1e-6), name
+
+
+def test_a_budget_is_filled_from_finished_students(smoke, tmp_path, capsys):
+    settings, _ = smoke
+    command = ["ensemble", "params/smoke.yaml", "--set", f"results={settings.results}"]
+    main(command)
+    printed = capsys.readouterr().out
+    assert "budget" in printed and (settings.folder / "tables" / "budget.png").exists()
+    whole = Experiment(settings).find("ensembling/ensemble").metrics["saved_model_bytes"]
+    budget, folder = round(whole / 2), tmp_path / "small"
+    main([*command, "--budget", str(budget), "--output", str(folder)])
+    assert export.bytes_on_disk(folder) <= budget
+    main(["evaluate", str(folder), f"{settings.folder}/data/validation-*.tfrecord", "--json"])
+    last = capsys.readouterr().out
+    assert json.loads(last[last.index("{") :])["gap"] > 0
+    with pytest.raises(SystemExit):
+        main([*command, "--budget", "10", "--output", str(folder)])
+    assert "no member fits into 10 bytes" in capsys.readouterr().err
 
 
 def test_a_notebook_runs_from_its_own_folder_as_in_jupyterlab(smoke, tmp_path):

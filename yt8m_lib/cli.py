@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         "PARAMS",
         json=True,
     )
+    _add_ensemble(parsers)
     _command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
     _add_inspect(parsers)
     _command(
@@ -199,6 +200,23 @@ def _add_findings(parsers: Any) -> None:
         metavar="FILE.csv",
         type=expanded,
         help="an earlier record of the same study: say which effects lie where it expects none",
+    )
+
+
+def _add_ensemble(parsers: Any) -> None:
+    text = "the best model of so many bytes, from finished students; trains nothing"
+    parser = _command(parsers, "ensemble", commands.ensemble, text, "PARAMS")
+    parser.add_argument(
+        "--budget",
+        metavar="BYTES",
+        type=_count,
+        help="that the model may take on disk (the experiment's own)",
+    )
+    parser.add_argument(
+        "--output",
+        metavar="FOLDER",
+        type=expanded,
+        help="where to export it; without, print what budgets from 1/32 on buy",
     )
 
 

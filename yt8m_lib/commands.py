@@ -143,6 +143,33 @@ def _print_tables(params: Any) -> None:
     )
 
 
+def ensemble(options: argparse.Namespace) -> None:
+    """Make the best model of so many bytes, or print what growing budgets buy."""
+    _start_tensorflow()
+    from yt8m_lib.experiment.tracking import Experiment
+    from yt8m_lib.methods.export import check_place
+    from yt8m_lib.phases.budget import Candidates
+    from yt8m_lib.report import figures, tables
+
+    params = _load(options)
+    params_files.check_data(params)
+    if options.output:
+        check_place(options.output)
+    candidates = Candidates(Experiment(params))
+    if not options.output:
+        table = candidates.curve(options.budget)
+        picture = params.folder / "tables" / "budget.png"
+        figures.draw_budget(table).savefig(picture, dpi=120, bbox_inches="tight")
+        print(f"{tables.as_text(table)}\n\nGAP on the report half. The picture: {picture}")
+        return
+    budget = options.budget or params.ensembling.budget_bytes
+    found = candidates.best(budget)
+    size = candidates.export(found, budget, options.output)
+    for name, weight in found.weights.items():
+        print(f"{weight:6.3f}  {name}, {candidates.sizes[name]:,} bytes")
+    print(f"{options.output}: {size:,} bytes of {budget:,}, GAP {found.gap:.4f} (selection half)")
+
+
 def sizes(options: argparse.Namespace) -> None:
     """Print the bytes of every model."""
     _start_tensorflow()

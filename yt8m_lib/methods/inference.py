@@ -15,7 +15,7 @@ from yt8m_lib.data.record_kinds import kind_of_shard
 from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import DataError, find
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import check_writable
+from yt8m_lib.files import check_writable, is_remote
 from yt8m_lib.methods import challenge_csv
 from yt8m_lib.methods.export import DESCRIPTION, is_exported
 from yt8m_lib.models.frames import fill_frames, sample_frames
@@ -152,6 +152,8 @@ def load_exported(folder: str | Path) -> tuple[Callable, dict[str, Any]]:
     Raises:
         ModelError: when the folder holds no exported model, or a damaged one.
     """
+    if is_remote(str(folder)):
+        raise ModelError(f"{folder}: a model is read from a local folder; copy it to one first")
     if not is_exported(folder):
         raise ModelError(
             f"{folder} holds no exported model (saved_model.pb and {DESCRIPTION}); "

@@ -115,6 +115,18 @@ def draw_codecs(table: pd.DataFrame) -> Figure:
     return figure
 
 
+def draw_budget(table: pd.DataFrame) -> Figure:
+    """What growing budgets buy: GAP against bytes."""
+    figure, (axes,) = canvas(rows=10)
+    megabytes = table["bytes"] / 1e6
+    axes.fill_between(megabytes, table["gap_low"], table["gap_high"], color=SKY, alpha=0.3)
+    axes.plot(megabytes, table["gap"], marker="o", color=BLUE)
+    axes.set_xscale("log")
+    axes.set_xlabel("MB on disk")
+    axes.set_ylabel("GAP, 95 % interval")
+    return figure
+
+
 def draw_ensemble(table: pd.DataFrame) -> Figure:
     """Table 4: GAP of members, ensembles and baselines, and the members' weights."""
     figure, (gaps, weights) = canvas(rows=len(table), columns=[2, 1])

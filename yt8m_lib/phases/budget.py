@@ -1,0 +1,105 @@
+"""The best model of so many bytes, from what an experiment has finished: nothing is trained again.
+
+Candidates are the students as their codecs stored them, each under the name of its run; a parameter
+file that compares codecs gives a student several sizes to choose from.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from yt8m_lib import models
+from yt8m_lib.experiment.answers import MODEL, PREDICTIONS, STORED
+from yt8m_lib.experiment.runs import FinishedRun
+from yt8m_lib.experiment.tracking import Experiment
+from yt8m_lib.methods import codecs, ensembling, export, sizes
+from yt8m_lib.methods.ensembling import EnsembleError, SearchResult
+from yt8m_lib.scoring.intervals import gap_estimate
+from yt8m_lib.scoring.predictions import Predictions, report_half
+
+SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the largest budget of the curve
+
+
+class Candidates:
+    """The finished students of an experiment, as they are stored.
+
+    Args:
+        experiment: opened to be read.
+
+    Raises:
+        EnsembleError: when no student is finished.
+    """
+
+    def __init__(self, experiment: Experiment):
+        self.experiment = experiment
+        self.runs: dict[str, FinishedRun] = experiment.finished("quantization")
+        if not self.runs:
+            raise EnsembleError(
+                f"{experiment.params.experiment} has no finished student: run it first, or up to "
+                "its phase quantization"
+            )
+        self.answers = {
+            name: Predictions.load(run.file(f"{PREDICTIONS}.npz"))
+            for name, run in self.runs.items()
+        }
+        graph = _graph_bytes(experiment)
+        self.sizes = {
+            name: int(run.metrics["size_bytes"]) + graph for name, run in self.runs.items()
+        }
+
+    def best(self, budget: int) -> SearchResult:
+        """The ensemble of at most so many bytes on disk with the highest GAP, selection half."""
+        return ensembling.greedy_search(self.answers, self.sizes, budget)
+
+    def curve(self, largest: int | None = None) -> pd.DataFrame:
+        """What growing budgets buy.
+
+        Args:
+            largest: the last budget; all students together where not given.
+
+        Returns:
+            A row a budget, from 1/32 of the largest on: ``budget``, ``bytes`` of the ensemble,
+            ``gap`` on the report half with its interval ``gap_low`` to ``gap_high``, and
+            ``members``. Budgets that nothing fits are left out.
+        """
+        largest, rows = largest or self.bytes_of_all(), []
+        for budget in (round(share * largest) for share in SHARES):
+            if min(self.sizes.values()) <= budget:
+                found = self.best(budget)
+                answers = ensembling.combine(self.answers, found.weights)
+                gap = gap_estimate(report_half(answers))
+                low, high = gap.interval()
+                nbytes = sum(self.sizes[name] for name in found.weights)
+                rows.append((budget, nbytes, gap.value, low, high, ", ".join(found.weights)))
+        columns = ["budget", "bytes", "gap", "gap_low", "gap_high", "members"]
+        return pd.DataFrame(rows, columns=columns)
+
+    def export(self, found: SearchResult, budget: int, folder: str | Path) -> int:
+        """Write an ensemble as one SavedModel of at most so many bytes; returns its bytes."""
+        parts = []
+        for name in found.weights:
+            student = self.experiment.plan[f"quantization/{name}"].parents["student"]
+            model = models.load(self.experiment.find(student).file(MODEL))
+            parts.append(export.Member(model, codecs.load(self.runs[name].file(STORED))))
+        graph = export.EnsembleGraph(parts, list(found.weights.values()))
+        about = {"members": found.weights}
+        return export.save(graph, folder, self.experiment.params, about, budget)
+
+    def bytes_of_all(self) -> int:
+        """Bytes of every student together, each as the experiment ships it."""
+        shipped = self.experiment.params.quantization.codec
+        plan = self.experiment.plan
+        return sum(
+            size
+            for name, size in self.sizes.items()
+            if plan[f"quantization/{name}"].codec == shipped
+        )
+
+
+def _graph_bytes(experiment: Experiment) -> int:
+    """Bytes of a member's part of the graph: as in the model that was exported, if one was."""
+    for run in experiment.finished("ensembling").values():
+        used = (run.table("members")["weight"] > 0).sum()
+        around = run.metrics["saved_model_bytes"] - run.metrics["size_bytes"]
+        return round(1.1 * around / used)
+    return sizes.GRAPH_BYTES
