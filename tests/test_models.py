@@ -17,8 +17,9 @@ from yt8m_lib.models.baseline import MeanFrame
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.dbof import GatedDBoF, SoftDBoF
 from yt8m_lib.models.fvnet import FisherVector
-from yt8m_lib.models.gating import Gating, Hidden
+from yt8m_lib.models.gating import Excitation, Gating, Hidden
 from yt8m_lib.models.netvlad import LightVLAD, NetVLAD
+from yt8m_lib.models.nextvlad import NeXtVLAD, NeXtVLADEncoder
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import PoolingEncoder, make_pooling_encoder
 from yt8m_lib.models.rnn import RecurrentEncoder
@@ -37,8 +38,12 @@ VARIANTS = {
     "lstm": {"hidden": 6},
     "gru": {"hidden": 6},
     "gru fast": {"hidden": 6, "reset_after": True},
+    "nextvlad": {"clusters": 4, "hidden": 6, "groups": 4, "expansion": 0.125, "reduction": 2},
+    "nextvlad scaled": {"clusters": 3, "hidden": 6, "eigenvalues": [2.0] * 1024, "reduction": 2},
+    "nextvlad norm": {"clusters": 4, "hidden": 6, "expansion": 0.25, "input_norm": True},
     "logistic": {},
 }
+SEED = np.array([1, 2], np.int32)  # of what a training step draws
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -69,7 +74,8 @@ def videos(lengths=(5, 1, 3), frames: int = 5, seed: int = 0) -> dict[str, np.nd
 def test_predictions_are_probabilities_and_gradients_reach_every_variable(variant):
     model = models.build(settings_of(variant), CLASSES)
     labels = np.eye(3, CLASSES, dtype=np.float32)
-    batch = {key: tf.constant(value) for key, value in (videos() | {"labels": labels}).items()}
+    batch = videos() | {"labels": labels, "seed": SEED}
+    batch = {key: tf.constant(value) for key, value in batch.items()}
     _, penalty, predictions, gradients = training.loss_and_gradients(model, batch)
     assert predictions.shape == (3, CLASSES)
     assert np.all((predictions.numpy() > 0) & (predictions.numpy() < 1))
@@ -132,7 +138,8 @@ def test_shapes_are_those_of_the_built_model(variant):
 
 
 @pytest.mark.parametrize(
-    "variant", ["netvlad", "fvnet", "gated_dbof", "soft_dbof max", "lstm", "gru", "logistic"]
+    "variant",
+    ["netvlad", "fvnet", "gated_dbof", "soft_dbof max", "lstm", "gru", "nextvlad", "logistic"],
 )
 def test_trainings_with_one_seed_agree_bit_for_bit(variant):
     devices.prepare()  # asks every operation for its deterministic form; one without it raises
@@ -149,7 +156,7 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
     @tf.function
     def step(seed):
         frames, counts = reading.sample_frames(batch["frames"], batch["num_frames"], 8, seed)
-        sampled = batch | {"frames": frames, "num_frames": counts}
+        sampled = batch | {"frames": frames, "num_frames": counts, "seed": seed}
         *_, gradients = training.loss_and_gradients(model, sampled)
         optimizer.apply(gradients, model.trainable_variables)
 
@@ -182,6 +189,11 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         Logistic(5),
         RecurrentEncoder("gru", 4, reset_after=True),
         MeanFrame(),
+        Excitation(2, 0.9),
+        SoftAssignment(3, 0.9, groups=2, initializer="he_normal"),
+        NeXtVLAD(3, 2, 0.5, 0.9),
+        NeXtVLADEncoder(3, 2, 4, 4, 0.125, 2, 0.1, eigenvalues=[2.0] * 1024, decay=0.9),
+        NeXtVLADEncoder(3, 2, 4, 4, 0.125, 2, 0.1, input_norm=True, decay=0.9),
         PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3), Gating(0.9), 0.9),
         PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3)),
     ],
@@ -293,6 +305,8 @@ def test_full_size_models_have_the_published_number_of_parameters():
         32_998_372: Model(architecture="gated_dbof", clusters=3684, hidden=920),
         19_171_094: Model(architecture="lstm", hidden=1024),
         15_367_958: Model(architecture="gru", hidden=1024),
+        78_714_274: Model(architecture="nextvlad", clusters=112, hidden=2048),
+        88_970_274: Model(architecture="nextvlad", clusters=128, hidden=2048, reduction=8),
     }
     for parameters, model in published.items():
         shapes = [shape for _, shape in models.variable_shapes(model, 3862)]

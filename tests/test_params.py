@@ -16,10 +16,19 @@ def test_every_file_is_valid_and_opens_with_what_it_is(path):
     assert "Cost:" in comment and "Command:" in comment
 
 
-@pytest.mark.parametrize("name", ["demo", "video_level", "study", "study_video_level", "paper"])
-def test_every_family_has_three_sizes_to_choose_teachers_from(name):
+THE_PAPERS = ("netvlad", "fvnet", "dbof", "rnn")
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [
+        *((n, THE_PAPERS) for n in ("demo", "video_level", "study", "study_video_level", "paper")),
+        *((n, families.teaching()) for n in ("beyond", "beyond_paper")),
+    ],
+)
+def test_every_family_has_three_sizes_to_choose_teachers_from(name, of):
     models = params.load(f"params/{name}.yaml").models.values()
-    for family in families.teaching():
+    for family in of:
         assert sum(model.family == family for model in models) >= 3
 
 

@@ -1,6 +1,6 @@
 """The settings of one model: its architecture, its sizes, and how it is trained."""
 
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
 
@@ -8,6 +8,13 @@ from yt8m_lib import families
 from yt8m_lib.errors import nearest
 from yt8m_lib.families import Family
 from yt8m_lib.values import Architecture, Epochs, Positive, Settings, Size, Unidentified
+
+Option = bool | int | float | str | tuple[float, ...]
+Epsilon = Annotated[float, Field(gt=0, lt=1)]
+T = TypeVar("T")
+# A setting that is left out, where it is not given, when settings are written as values: finished
+# work whose settings are older than it then stays valid.
+Extra = Annotated[T | None, Field(exclude_if=lambda value: value is None)]
 
 
 class FamilyDefaults(Settings):
@@ -17,6 +24,8 @@ class FamilyDefaults(Settings):
     rate: Annotated[float, Field(gt=0)] = 2.0e-4
     epochs: Epochs = 10
     rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
+    rate_decay_videos: Extra[Positive] = None  # as in `training`, where not given
+    loss_epsilon: Extra[Epsilon] = None  # inside the loss's logarithms; 1e-5 where not given
 
 
 class Model(Settings):
@@ -29,12 +38,14 @@ class Model(Settings):
     architecture: Architecture
     clusters: Size = 0  # K; unused by RNN
     hidden: Size = 0  # H; for RNN the cells C
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, Option] = Field(default_factory=dict)
     published: Unidentified[bool] = False  # one of the nine released configurations
     batch: Positive | None = None
     rate: Annotated[float, Field(gt=0)] | None = None
     epochs: Epochs | None = None
     rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
+    rate_decay_videos: Extra[Positive] = None
+    loss_epsilon: Extra[Epsilon] = None
 
     @property
     def family(self) -> str:
@@ -53,7 +64,7 @@ class Model(Settings):
         if not isinstance(raw, dict) or raw.get("architecture") not in families.architectures():
             return raw
         known = families.family_of(raw["architecture"]).options
-        own = {key: value for key, value in raw.items() if key in known}
+        own = {key: _fitting(value, known[key]) for key, value in raw.items() if key in known}
         rest = {key: value for key, value in raw.items() if key not in known}
         return rest | {"options": {**known, **raw.get("options", {}), **own}}
 
@@ -74,7 +85,17 @@ class Model(Settings):
             if type(value) is not type(self.traits.options[name]):
                 kind = type(self.traits.options[name]).__name__
                 raise ValueError(f"`{name}` of {self.architecture} is a {kind}, got {value!r}")
+        for words, keeps in self.traits.rules:
+            if not keeps(self.options):
+                named = (name for name in self.options if f"`{name}`" in words)
+                given = ", ".join(f"{name} {self.options[name]!r:.40}" for name in named)
+                raise ValueError(f"{self.architecture}: {words}, got {given}")
         return self
+
+
+def _fitting(value: Any, default: Any) -> Any:
+    """An option's value; a whole number where a float is wanted is that float."""
+    return float(value) if type(default) is float and type(value) is int else value
 
 
 def family_name(architecture: Any) -> str:

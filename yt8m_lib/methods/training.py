@@ -32,30 +32,37 @@ class TrainingError(UserError):
     """A training diverged; the message says which model, where, and what to change."""
 
 
-def cross_entropy(targets: tf.Tensor, predictions: tf.Tensor) -> tf.Tensor:
+def cross_entropy(
+    targets: tf.Tensor, predictions: tf.Tensor, epsilon: float = EPSILON
+) -> tf.Tensor:
     """Binary cross entropy, summed over classes, averaged over videos (eq. 2, as released).
 
     Args:
         targets: [B, V] labels in {0, 1} or soft targets in [0, 1].
         predictions: [B, V] probabilities.
+        epsilon: added inside each logarithm.
 
     Returns:
         A scalar, in nats a video.
     """
-    log_yes = tf.math.log(predictions + EPSILON)
-    log_no = tf.math.log(1.0 - predictions + EPSILON)
+    log_yes = tf.math.log(predictions + epsilon)
+    log_no = tf.math.log(1.0 - predictions + epsilon)
     return -tf.reduce_mean(tf.reduce_sum(targets * log_yes + (1.0 - targets) * log_no, axis=1))
 
 
 def mixed_cross_entropy(
-    labels: tf.Tensor, soft_targets: tf.Tensor, predictions: tf.Tensor, label_weight: float
+    labels: tf.Tensor,
+    soft_targets: tf.Tensor,
+    predictions: tf.Tensor,
+    label_weight: float,
+    epsilon: float = EPSILON,
 ) -> tf.Tensor:
     """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
 
     The cross entropy is linear in its targets, so it is computed once, of the mixed targets.
     """
     mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
-    return cross_entropy(mixed, predictions)
+    return cross_entropy(mixed, predictions, epsilon)
 
 
 def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
@@ -68,25 +75,31 @@ def rate_schedule(model: Model, decay_videos: int, divisor: float = 1.0) -> Any:
 
     Args:
         model: its rate, the factor ``rate_decay`` and its batch.
-        decay_videos: videos from one step of the staircase to the next.
+        decay_videos: videos from one step of the staircase to the next, where the model does not
+            say it by its own ``rate_decay_videos``.
         divisor: by which the first rate is divided.
     """
-    steps = decay_videos / model.batch
+    steps = (model.rate_decay_videos or decay_videos) / model.batch
     return keras.optimizers.schedules.ExponentialDecay(
         model.rate / divisor, steps, model.rate_decay, staircase=True
     )
 
 
 def loss_and_gradients(
-    model: keras.Model, batch: dict[str, tf.Tensor], label_weight: float = 1.0
+    model: keras.Model,
+    batch: dict[str, tf.Tensor],
+    label_weight: float = 1.0,
+    epsilon: float = EPSILON,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """One forward and backward pass with batch statistics.
 
     Args:
         model: as built by ``models.build``.
-        batch: ``frames`` [B, T, 1152] uint8, ``num_frames`` [B], ``labels`` [B, V] and, where
-            ``label_weight`` is below 1, ``soft_targets`` [B, V].
+        batch: ``frames`` [B, T, 1152] uint8, ``num_frames`` [B], ``labels`` [B, V]; where
+            ``label_weight`` is below 1, ``soft_targets`` [B, V]; and for models that draw random
+            numbers ``seed`` int [2], which decides them.
         label_weight: lambda, the weight of the labels' own loss.
+        epsilon: added inside each logarithm of the loss.
 
     Returns:
         The loss on the targets, the L2 penalty, the predictions [B, V], and a gradient for each
@@ -96,10 +109,10 @@ def loss_and_gradients(
         predictions = model(batch, training=True)
         if label_weight < 1.0:
             loss = mixed_cross_entropy(
-                batch["labels"], batch["soft_targets"], predictions, label_weight
+                batch["labels"], batch["soft_targets"], predictions, label_weight, epsilon
             )
         else:
-            loss = cross_entropy(batch["labels"], predictions)
+            loss = cross_entropy(batch["labels"], predictions, epsilon)
         penalty = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
         total = loss + penalty
     variables = [variable.value for variable in model.trainable_variables]
@@ -119,7 +132,7 @@ class Trainer:
         model: a built model, with the weights to start from.
         spec: its batch, epochs and rate.
         settings: what all trainings share.
-        seed: of the order of videos and of the sampled frames.
+        seed: of the order of videos, of the sampled frames and of what a model draws.
         label_weight: lambda; below 1 the records must carry soft targets.
         averages: of the weights, updated after each step in this order (sec. 4.1).
         rate_divisor: by which the rate is divided (5 in averaging).
@@ -216,7 +229,9 @@ class Trainer:
                 batch["frames"], batch["num_frames"], self.settings.frames, seed
             )
             batch = batch | {"frames": frames, "num_frames": num_frames}
-        loss, _, _, gradients = loss_and_gradients(self.model, batch, self.label_weight)
+        loss, _, _, gradients = loss_and_gradients(
+            self.model, batch | {"seed": seed}, self.label_weight, self.spec.loss_epsilon or EPSILON
+        )
         # Before anything changes, so that the weights show where it began.
         with tf.control_dependencies([tf.debugging.check_numerics(loss, NO_NUMBER)]):
             self.optimizer.apply(gradients, self.model.trainable_variables)

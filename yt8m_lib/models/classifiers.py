@@ -1,5 +1,6 @@
 """From a video's vector to one probability a class (sec. 3)."""
 
+from functools import partial
 from typing import Any
 
 import keras
@@ -52,20 +53,43 @@ class MixtureOfExperts(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class Logistic(keras.layers.Layer):
-    """``sigmoid(h W + b)``, W penalised with 1e-8."""
+    """``sigmoid(h W + b)``, W penalised with 1e-8.
 
-    def __init__(self, classes: int, **kwargs: Any):
+    Args:
+        classes: V.
+        penalty: of W.
+        bias_penalty: of b.
+        initializer: of W.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        penalty: float = LOGISTIC_PENALTY,
+        bias_penalty: float = 0.0,
+        initializer: str = "glorot_uniform",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.classes = classes
+        self.penalty = penalty
+        self.bias_penalty = bias_penalty
+        self.initializer = initializer
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make W [H, V] and b [V]."""
         self.kernel = self.add_weight(
             shape=(input_shape[-1], self.classes),
-            regularizer=half_squared_norm(LOGISTIC_PENALTY),
+            initializer=self.initializer,
+            regularizer=half_squared_norm(self.penalty),
             name="kernel",
         )
-        self.bias = self.add_weight(shape=(self.classes,), initializer="zeros", name="bias")
+        self.bias = self.add_weight(
+            shape=(self.classes,),
+            initializer="zeros",
+            regularizer=half_squared_norm(self.bias_penalty) if self.bias_penalty else None,
+            name="bias",
+        )
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Classify float32 [B, H]; returns probabilities [B, V]."""
@@ -75,4 +99,7 @@ class Logistic(keras.layers.Layer):
 CLASSIFIERS = {
     "mixture_of_experts": MixtureOfExperts,
     "logistic": Logistic,
+    "penalised_logistic": partial(
+        Logistic, penalty=1e-5, bias_penalty=1e-5, initializer="he_normal"
+    ),
 }  # as families name them

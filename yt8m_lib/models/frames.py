@@ -19,6 +19,21 @@ def dequantise(frames: tf.Tensor) -> tf.Tensor:
     return tf.cast(frames, tf.float32) * STEP + LOWEST
 
 
+def dequantised(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Dequantise and set padding to 0, and no more, as NeXtVLAD reads frames.
+
+    Args:
+        frames: uint8 [B, T, 1152]; what lies beyond a video's last frame does not matter.
+        num_frames: int [B], valid frames of each video.
+
+    Returns:
+        As ``normalise``, but each frame has the length that it has.
+    """
+    valid = tf.sequence_mask(num_frames, tf.shape(frames)[1])
+    kept = tf.cast(valid, tf.float32)[..., tf.newaxis]  # [B, T, 1]
+    return dequantise(frames[:, :, :RGB]) * kept, dequantise(frames[:, :, RGB:]) * kept, valid
+
+
 def normalise(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Dequantise, L2-normalise each frame over rgb and audio jointly, set padding to 0.
 

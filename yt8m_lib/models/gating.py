@@ -76,3 +76,36 @@ class Gating(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Gate float32 [B, N]; the shape stays."""
         return inputs * tf.sigmoid(self.norm(tf.matmul(inputs, self.kernel), training=training))
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class Excitation(keras.layers.Layer):
+    """``x * sigmoid(ReLU(BN(x P)) Q)``: the gate of NeXtVLAD ("SE context gating").
+
+    P [N, N / r] and Q [N / r, N], both He normal, without biases. The paper's figure has a second
+    batch norm, after Q; the released code, which is followed, has none.
+
+    Args:
+        reduction: r, by which the gate's inner layer is narrower.
+        decay: of the batch norm's moving statistics.
+    """
+
+    def __init__(self, reduction: int, decay: float = 0.999, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.reduction = reduction
+        self.norm = BatchNorm(decay, name="norm")
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Make P [N, N / r], its batch norm and Q [N / r, N]."""
+        width = input_shape[-1]
+        narrow = max(width // self.reduction, 1)
+        self.squeeze = self.add_weight(
+            shape=(width, narrow), initializer="he_normal", name="squeeze"
+        )
+        self.norm.build((None, narrow))
+        self.excite = self.add_weight(shape=(narrow, width), initializer="he_normal", name="excite")
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Gate float32 [B, N]; the shape stays."""
+        squeezed = self.norm(tf.matmul(inputs, self.squeeze), training=training)  # [B, N / r]
+        return inputs * tf.sigmoid(tf.matmul(tf.nn.relu(squeezed), self.excite))

@@ -20,7 +20,7 @@ class VideoModel(keras.Model):
     The family's module makes the encoder: its ``make_encoder(model, batch_norm_decay)`` returns a
     layer that turns float frames [B, T, 1024] and [B, T, 128] and which of them are valid, bool
     [B, T], into [B, width], and that has this ``width`` once it is built. The family's record says
-    what follows.
+    what comes before and what follows.
 
     Args:
         settings: what decides the model's computation, as ``settings_of`` gives it.
@@ -60,14 +60,17 @@ class VideoModel(keras.Model):
         """Tag videos.
 
         Args:
-            inputs: "frames" uint8 [B, T, 1152], rgb then audio, and "num_frames" int32 [B].
+            inputs: "frames" uint8 [B, T, 1152], rgb then audio, and "num_frames" int32 [B]; in
+                training, for a family that draws random numbers, "seed" int32 [2] as well.
             training: whether batch norms use, and move towards, the batch's statistics.
 
         Returns:
             float32 [B, V] probabilities.
         """
-        video, audio, valid = frames.normalise(inputs["frames"], inputs["num_frames"])
-        encoded = self.encoder(video, audio, valid, training=training)  # [B, width]
+        read = frames.dequantised if self.traits.raw_frames else frames.normalise
+        video, audio, valid = read(inputs["frames"], inputs["num_frames"])
+        chance = {"seed": inputs["seed"]} if training and self.traits.draws else {}
+        encoded = self.encoder(video, audio, valid, training=training, **chance)  # [B, width]
         return self.classify(encoded, training=training)
 
     def classify(self, encoded: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -84,5 +87,5 @@ class VideoModel(keras.Model):
 
 
 def settings_of(model: Model) -> dict[str, Any]:
-    """The settings that decide what a model computes, not how it is trained, as plain values."""
-    return model.model_dump(include={"architecture", "clusters", "hidden", "options"})
+    """The settings that decide what a model computes, not how it is trained, as JSON has them."""
+    return model.model_dump(mode="json", include={"architecture", "clusters", "hidden", "options"})

@@ -1,0 +1,234 @@
+"""NeXtVLAD (Lin, Xiao, Fan: "NeXtVLAD", ECCV workshops 2018), third place of the same challenge.
+
+Each frame is made longer, cut into groups, and every group is pooled like a frame of its own by a
+NetVLAD whose centres all groups share. Where the paper and its released code differ, the code is
+followed. ``params/beyond_paper.yaml`` holds the published sizes and how they were trained.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from yt8m_lib.models.assignment import SoftAssignment, l2_normalise, project
+from yt8m_lib.models.gating import Excitation
+from yt8m_lib.models.normalization import Affine, BatchNorm
+from yt8m_lib.settings import AUDIO, RGB, Model
+
+INITIALISER = (
+    "he_normal"  # truncated normal of variance 2 / fan_in: of every kernel and the centres
+)
+WHITENED = 1e-4  # what the data set's whitening added to the root of each eigenvalue
+
+
+def make_encoder(model: Model, batch_norm_decay: float) -> "NeXtVLADEncoder":
+    """Make the encoder; the audio stream has a share of the clusters and half of the groups."""
+    return NeXtVLADEncoder(
+        model.clusters,
+        max(model.clusters // model.traits.audio_share, 1),
+        model.hidden,
+        decay=batch_norm_decay,
+        name="encoder",
+        **model.options,
+    )
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class NeXtVLAD(keras.layers.Layer):
+    """Pools the frames of one stream, group by group (the paper's "aggregation network").
+
+    For frames x of D features, with F = expansion D / G features a group::
+
+        e = x W + b                                  [T, G F]
+        g = sigmoid(e U + u), 0 in padding           [T, G]: how much each group counts
+        a = g softmax_k(BN(e A))                     [T, G, K]
+        v[f,k] = sum_tg a[t,g,k] (e[t,g,f] - c[f,k])
+
+    v is L2-normalised over f for each cluster, flattened and batch-normalised; unlike NetVLAD's, it
+    is not L2-normalised as a whole. The assignment's batch norm takes its moments over all rows of
+    a batch, padding included, as released: in training, more padding changes the answer.
+
+    Args:
+        clusters: K.
+        groups: G.
+        expansion: how many times longer than a frame e is.
+        decay: of the batch norms' moving statistics.
+    """
+
+    def __init__(
+        self,
+        clusters: int,
+        groups: int = 8,
+        expansion: float = 2.0,
+        decay: float = 0.999,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.clusters = clusters
+        self.groups = groups
+        self.expansion = expansion
+        self.assignment = SoftAssignment(clusters, decay, groups, INITIALISER, name="assignment")
+        self.norm = BatchNorm(decay, name="norm")
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Make W [D, G F], b, U [G F, G], u, the assignment's A [G F, G K], c [F, K], the norms."""
+        features = input_shape[-1]
+        longer = round(self.expansion * features)
+        self.part = longer // self.groups  # F
+        self.kernel = self._weight("kernel", features, longer)
+        self.bias = self.add_weight(shape=(longer,), initializer="zeros", name="bias")
+        self.attention = self._weight("attention", longer, self.groups)
+        self.attention_bias = self.add_weight(
+            shape=(self.groups,), initializer="zeros", name="attention_bias"
+        )
+        self.assignment.build((None, None, longer))
+        self.centres = self._weight("centres", self.part, self.clusters)
+        self.norm.build((None, self.width))
+
+    def _weight(self, name: str, *shape: int) -> keras.Variable:
+        return self.add_weight(shape=shape, initializer=INITIALISER, name=name)
+
+    @property
+    def width(self) -> int:
+        """Length of the pooled vector: F K."""
+        return self.part * self.clusters
+
+    def call(
+        self, frames: tf.Tensor, valid: tf.Tensor, affine: Affine, training: bool = False
+    ) -> tf.Tensor:
+        """Pool the frames of each video.
+
+        Args:
+            frames: float32 [B, T, D], 0 in padding.
+            valid: bool [B, T], False for padding.
+            affine: what the frames are scaled and shifted by first.
+            training: whether batch norms use, and move towards, the batch's statistics.
+
+        Returns:
+            float32 [B, F K], row-major: feature * K + cluster.
+        """
+        batch, count = tf.shape(frames)[0], tf.shape(frames)[1]
+        rows = tf.reshape(frames, [-1, frames.shape[-1]])  # [B, T, D] -> [B * T, D]
+        expanded = project(rows, tf.convert_to_tensor(self.kernel), affine) + self.bias
+        attention = tf.sigmoid(tf.matmul(expanded, self.attention) + self.attention_bias)
+        attention *= tf.cast(tf.reshape(valid, [-1, 1]), tf.float32)  # [B * T, G]
+        # [B * T, G * F] -> [B, T, G * F], and the same values as G short frames in place of one
+        expanded = tf.reshape(expanded, [batch, count, self.groups * self.part])
+        short = tf.reshape(expanded, [batch, count * self.groups, self.part])
+        shares = self.assignment(expanded, attention, training=training)  # [B, T * G, K]
+        sums = tf.matmul(shares, short, transpose_a=True)  # [B, K, F]
+        mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
+        residuals = l2_normalise(sums - mass * tf.transpose(self.centres))
+        # [B, K, F] -> [B, F, K] -> [B, F * K]
+        flat = tf.reshape(tf.transpose(residuals, [0, 2, 1]), [-1, self.width])
+        return self.norm(flat, training=training)
+
+
+@keras.saving.register_keras_serializable(package="yt8m")
+class NeXtVLADEncoder(keras.layers.Layer):
+    """Both streams pooled, dropout, a hidden layer and its gate (the paper's "model").
+
+    ``h = BN(z W1)`` of the concatenated streams z, without bias or ReLU, then ``Excitation``.
+
+    The published model reads image features whose whitening is undone: ``x (sqrt(eigenvalue) +
+    1e-4)``, with the 1,024 eigenvalues of the data set's PCA file. That file is not part of this
+    project, so without ``eigenvalues`` the scales are ones: the model can learn the same functions,
+    as W can hold any scales, but starts and trains elsewhere. ``input_norm``, which the published
+    model has not, makes up for them with a batch norm over the input; its moments include padding.
+
+    Args:
+        clusters: K of the image stream.
+        audio_clusters: K of the audio stream.
+        units: of the hidden layer, H.
+        groups: G of the image stream; the audio stream has half of them.
+        expansion: as for ``NeXtVLAD``.
+        reduction: as for ``Excitation``.
+        dropout: the share of z that is dropped in training.
+        input_norm: whether a batch norm comes first.
+        eigenvalues: of the image features' whitening, 1,024 of them; none where not at hand.
+        decay: of the batch norms' moving statistics.
+    """
+
+    def __init__(
+        self,
+        clusters: int,
+        audio_clusters: int,
+        units: int,
+        groups: int = 8,
+        expansion: float = 2.0,
+        reduction: int = 16,
+        dropout: float = 0.5,
+        input_norm: bool = False,
+        eigenvalues: Sequence[float] = (),
+        decay: float = 0.999,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.dropout = dropout
+        self.eigenvalues = list(eigenvalues)
+        self.input_norm = BatchNorm(decay, name="input_norm") if input_norm else None
+        self.video = NeXtVLAD(clusters, groups, expansion, decay, name="video")
+        self.audio = NeXtVLAD(audio_clusters, groups // 2, expansion, decay, name="audio")
+        self.norm = BatchNorm(decay, name="norm")
+        self.gate = Excitation(reduction, decay, name="gate")
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Make the variables of every box, and W1 [Z, H]."""
+        if self.input_norm:
+            self.input_norm.build(input_shape)
+        self.video.build((None, None, RGB))
+        self.audio.build((None, None, AUDIO))
+        pooled = self.video.width + self.audio.width
+        self.kernel = self.add_weight(
+            shape=(pooled, self.units), initializer=INITIALISER, name="kernel"
+        )
+        self.norm.build((None, self.units))
+        self.gate.build((None, self.units))
+
+    @property
+    def width(self) -> int:
+        """Length of a video's vector: H."""
+        return self.units
+
+    def call(
+        self,
+        video: tf.Tensor,
+        audio: tf.Tensor,
+        valid: tf.Tensor,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Describe each video by a vector.
+
+        Args:
+            video: float32 [B, T, 1024], 0 in padding.
+            audio: float32 [B, T, 128], 0 in padding.
+            valid: bool [B, T], False for padding.
+            training: whether batch norms use, and move towards, the batch's statistics, and whether
+                there is dropout.
+            seed: int [2], of the dropout.
+
+        Returns:
+            float32 [B, H].
+        """
+        of_video, of_audio = self._affines(video, audio, training)
+        streams = (
+            self.video(video, valid, of_video, training=training),
+            self.audio(audio, valid, of_audio, training=training),
+        )
+        pooled = tf.concat(streams, axis=1)  # [B, Z]
+        if training and self.dropout:
+            pooled = tf.nn.experimental.stateless_dropout(pooled, self.dropout, seed)
+        hidden = self.norm(tf.matmul(pooled, self.kernel), training=training)
+        return self.gate(hidden, training=training)
+
+    def _affines(self, video: tf.Tensor, audio: tf.Tensor, training: bool) -> list[Affine]:
+        """What each stream is scaled and shifted by before anything else."""
+        if self.input_norm:
+            return self.input_norm.affine(video, audio, training=training)
+        scale = tf.ones([RGB])
+        if self.eigenvalues:
+            scale = tf.sqrt(tf.constant(self.eigenvalues)) + WHITENED
+        return [Affine(scale, tf.zeros([RGB])), Affine(tf.ones([AUDIO]), tf.zeros([AUDIO]))]
