@@ -16,7 +16,7 @@ def squared_gradients(model: VideoModel, videos: Records, seed: int) -> list[flo
     Args:
         model: its variables are the same afterwards.
         videos: with labels, and never those that the result is judged on.
-        seed: decides which 1,200 of them, and in which batches of 16.
+        seed: decides which 1,200 of them, in which batches of 16, and what a model draws.
 
     Returns:
         For each of ``model.variables``, the mean over batches and over the variable's weights; 0
@@ -29,7 +29,7 @@ def squared_gradients(model: VideoModel, videos: Records, seed: int) -> list[flo
 
     @tf.function(input_signature=[batches.element_spec])
     def squares(batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        gradients = loss_and_gradients(model, batch)[-1]
+        gradients = loss_and_gradients(model, batch | {"seed": tf.constant([seed, 0])})[-1]
         return [tf.reduce_mean(tf.square(tf.convert_to_tensor(g))) for g in gradients]
 
     total, count = np.zeros(len(trainable)), 0
