@@ -24,6 +24,8 @@ from yt8m_lib.methods.inference import ModelError
 
 NAMES = ("NetVLAD-high", "FVNet-mid", "DBoF-mid", "DBoF-soft", "LSTM-mid", "GRU-mid")
 
+SHIPPED = ("linear", "linear_huffman", "entropy_4", "channel_6", "nf4", "float16")
+
 
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
@@ -44,10 +46,10 @@ def batch():
 def exported(settings, batch, tmp_path_factory):
     """An ensemble of every architecture, and what its members answer by themselves."""
     members, expected, weights = [], 0.0, [1.0, 2.0, 3.0, 1.0, 1.0, 2.0]
-    for name, weight in zip(NAMES, weights, strict=True):
+    for name, weight, codec in zip(NAMES, weights, SHIPPED, strict=True):
         tf.keras.utils.set_random_seed(len(name))
         model = models.build(settings.models[name], settings.data.classes)
-        stored = codecs.encode_weights([v.numpy() for v in model.variables], 1000)
+        stored = codecs.encode_weights([v.numpy() for v in model.variables], 1000, codec)
         members.append(Member(model, stored))
         answer = answer_of_decoded(model, stored, batch)
         expected = expected + weight / sum(weights) * answer

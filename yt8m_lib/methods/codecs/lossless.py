@@ -61,7 +61,9 @@ class UnpackedOnce(DecodedOnce):
         self,
         arrays: Arrays,
         decode: Callable[[tf.Tensor, dict[str, tf.Variable]], tf.Tensor],
-        finish: Callable[[tf.Variable, dict[str, tf.Variable]], Any] = lambda weight, own: weight,
+        finish: Callable[[tf.Variable, dict[str, tf.Variable]], Any] = lambda weight, own: (
+            tf.no_op()
+        ),
     ):
         own = {name: arrays[name] for name in arrays if name not in ("packed", "ends", "shape")}
         super().__init__(own, decode, shape=tuple(map(int, arrays["shape"])))
