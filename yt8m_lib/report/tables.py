@@ -6,6 +6,7 @@ over those videos (one training of each model: what another seed would change is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,9 @@ def quantization_table(experiment: Experiment) -> pd.DataFrame:
                 "bytes_float32": int(measured["size_bytes_float32"]),
                 "bytes_quantized": int(measured["size_bytes"]),
                 "size_ratio": measured["size_bytes"] / measured["size_bytes_float32"],
-                "bits": measured["bits"],
-                "relative_error": measured["relative_error"],
+                # Runs from before these were measured, accepted as they are, have none.
+                "bits": measured.get("bits", math.nan),
+                "relative_error": measured.get("relative_error", math.nan),
                 "seconds_float32": measured["seconds_float32"],
                 "seconds_quantized": measured["seconds_quantized"],
                 "time_ratio": measured["seconds_quantized"] / measured["seconds_float32"],
