@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from yt8m_lib.catalogue import CODECS
 from yt8m_lib.families import FAMILIES
-from yt8m_lib.report import figures, tables
+from yt8m_lib.report import bits, figures, tables
 from yt8m_lib.report.claims import CLAIMS, Claim
 
 MODELS = ["NetVLAD-high", "FVNet-mid", "DBoF-mid", "LSTM-mid"]
@@ -217,15 +217,16 @@ def test_search_shows_trials_the_best_so_far_and_the_flat_average():
 
 def test_codecs_stand_at_their_bits_beside_the_bound():
     names = ["linear", "entropy_4", "allocated_4", "nf4", "float16"]
-    bits = [8.0, 4.0, 4.0, 4.25, 16.0]
-    table = pd.DataFrame({"model": "a", "codec": names, "bits": bits})
-    table = table.assign(relative_error=4.0 ** -np.array(bits), gap_change=-0.001)
-    figure = figures.draw_codecs(table)
+    widths = np.array([8.0, 4.0, 4.0, 4.25, 16.0])
+    table = pd.DataFrame({"model": "a", "codec": names, "bits": widths})
+    table = table.assign(relative_error=4.0**-widths, gap_change=-0.001)
+    figure = bits.draw_codecs(table)
     text = drawn(figure)
-    assert all(name in text for name in names[:-1]) and "float16" not in text  # beyond the picture
+    kinds = ("linear", "entropy", "allocated", "nf4")
+    assert all(kind in text for kind in kinds) and "float16" not in text  # beyond the picture
     errors, changes = figure.axes
     bound = errors.lines[0]
     np.testing.assert_allclose(bound.get_ydata(), 4.0 ** -bound.get_xdata())
     spots = np.concatenate([c.get_offsets() for c in errors.collections])
-    assert sorted(spots[:, 0]) == sorted(bits[:-1])
+    assert sorted(spots[:, 0]) == sorted(widths[:-1])
     assert len(changes.collections) == 4

@@ -149,7 +149,7 @@ def ensemble(options: argparse.Namespace) -> None:
     from yt8m_lib.experiment.tracking import Experiment
     from yt8m_lib.methods.export import check_place
     from yt8m_lib.phases.budget import Candidates
-    from yt8m_lib.report import figures, tables
+    from yt8m_lib.report import bits, tables
 
     params = _load(options)
     params_files.check_data(params)
@@ -159,7 +159,7 @@ def ensemble(options: argparse.Namespace) -> None:
     if not options.output:
         table = candidates.curve(options.budget)
         picture = params.folder / "tables" / "budget.png"
-        figures.draw_budget(table).savefig(picture, dpi=120, bbox_inches="tight")
+        bits.draw_budget(table).savefig(picture, dpi=120, bbox_inches="tight")
         print(f"{tables.as_text(table)}\n\nGAP on the report half. The picture: {picture}")
         return
     budget = options.budget or params.ensembling.budget_bytes

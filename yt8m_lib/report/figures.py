@@ -33,7 +33,7 @@ from yt8m_lib.report.canvas import (
     name_rows,
     styles,
 )
-from yt8m_lib.report.claims import CLAIMS, SMALLEST, by_family
+from yt8m_lib.report.claims import CLAIMS, by_family
 
 VERDICTS = {"reproduced": GREEN, "opposite": ORANGE, "no effect": BLUE, "undecided": GREY}
 
@@ -86,44 +86,6 @@ def draw_quantization(table: pd.DataFrame) -> Figure:
     name_rows(axes[0], table["model"].str.cat(table["codec"], sep=", "), ticks=4)
     for plot, words in zip(axes, ["change in GAP", "bytes", "seconds"], strict=True):
         plot.set_xlabel(words if plot is axes[0] else f"{words} / float32's")
-    return figure
-
-
-def draw_codecs(table: pd.DataFrame) -> Figure:
-    """Table 2 by bits a weight: the error of the weights beside its bound, and the change of GAP.
-
-    The bound is what no code of so many bits can beat on normally distributed values.
-    """
-    figure, (errors, changes) = canvas(rows=12, columns=[1, 1])
-    bits = np.linspace(max(table["bits"].min() - 0.5, 1), 9, 50)
-    errors.semilogy(bits, 4.0**-bits, color=GREY, label="rate-distortion bound")
-    published = table["codec"] == "linear"
-    for axes, column in ((errors, "relative_error"), (changes, "gap_change")):
-        for codec, rows in table[table["bits"] <= 9].groupby("codec", sort=False):
-            kind = codec.partition("_")[0]
-            colour = {"linear": PAPER, "entropy": BLUE, "allocated": ORANGE}.get(kind, GREY)
-            axes.scatter(rows["bits"], rows[column], color=colour, s=14, zorder=3)
-            spot = (rows["bits"].mean(), rows[column].mean())
-            axes.annotate(codec, spot, xytext=(4, 3), textcoords="offset points", fontsize=7)
-        axes.set_xlabel("bits a weight, as stored")
-    if published.any():
-        changes.axhline(table[published]["gap_change"].mean(), color=PAPER, linewidth=0.8)
-    changes.axhspan(-SMALLEST, SMALLEST, color=SKY, alpha=0.3)
-    errors.set_ylabel("squared error / variance")
-    changes.set_ylabel("change in GAP")
-    errors.legend(frameon=False)
-    return figure
-
-
-def draw_budget(table: pd.DataFrame) -> Figure:
-    """What growing budgets buy: GAP against bytes."""
-    figure, (axes,) = canvas(rows=10)
-    megabytes = table["bytes"] / 1e6
-    axes.fill_between(megabytes, table["gap_low"], table["gap_high"], color=SKY, alpha=0.3)
-    axes.plot(megabytes, table["gap"], marker="o", color=BLUE)
-    axes.set_xscale("log")
-    axes.set_xlabel("MB on disk")
-    axes.set_ylabel("GAP, 95 % interval")
     return figure
 
 
