@@ -158,9 +158,11 @@ def ensemble(options: argparse.Namespace) -> None:
     candidates = Candidates(Experiment(params))
     if not options.output:
         table = candidates.curve(options.budget)
-        picture = params.folder / "tables" / "budget.png"
-        bits.draw_budget(table).savefig(picture, dpi=120, bbox_inches="tight")
-        print(f"{tables.as_text(table)}\n\nGAP on the report half. The picture: {picture}")
+        left = params.folder / "tables" / "budget"
+        table.to_csv(f"{left}.csv", index=False)
+        bits.draw_budget(table).savefig(f"{left}.png", dpi=120, bbox_inches="tight")
+        counted = table.assign(members=table["members"].str.count(", ") + 1)
+        print(f"{tables.as_text(counted)}\n\nGAP on the report half. Members by name: {left}.csv")
         return
     budget = options.budget or params.ensembling.budget_bytes
     found = candidates.best(budget)
