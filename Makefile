@@ -2,6 +2,7 @@ PYTHON ?= python3
 PARAMS ?= params/demo.yaml
 DATA ?=
 SET ?=
+PORT ?= 5000
 BIN := .venv/bin
 SETTINGS := $(if $(DATA),--set data.files='$(DATA)') $(if $(SET),--set '$(SET)')
 
@@ -37,9 +38,10 @@ full-size: setup ## train one step of every published model, build and run the 1
 lab: setup ## explore the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
-ui: setup ## compare runs in MLflow on http://127.0.0.1:5000
+ui: setup ## compare runs in MLflow on http://127.0.0.1:5000; another PORT=5001
+	@$(BIN)/python -c 'import socket, sys; sys.exit("port $(PORT) is in use: make ui PORT=5001" if not socket.socket().connect_ex(("127.0.0.1", $(PORT))) else 0)'
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
-		--backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --workers 1
+		--backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
 
 clean: setup ## delete what an experiment left under results/: PARAMS=params/demo.yaml
 	@$(BIN)/yt8m clean $(PARAMS)

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -136,7 +137,10 @@ def two_at_once(workshop: Workshop) -> None:
 
 @fault("parameters edited while a run works", "the YAML broken meanwhile", "the run keeps its own")
 def edited_meanwhile(workshop: Workshop) -> None:
-    file = workshop.file("torture.yaml", f"based_on: {experiment.FILE}\n")
+    base = "based_on: params/smoke.yaml"
+    own = experiment.FILE.read_text().replace(base, f"based_on: {ROOT / 'params' / 'smoke.yaml'}")
+    assert str(ROOT) in own
+    file = workshop.file("torture.yaml", own)
     command = experiment.command(workshop.folder / "results", "--only", "data", file=file)
     started = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -186,26 +190,38 @@ def _soft_targets(results: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in files}
 
 
-def _confidence(value: float) -> Callable[[list], bytes]:
+def _changed(change: Callable[[Any], None]) -> Callable[[list], bytes]:
+    """Change the features of every video in a sidecar."""
     import tensorflow as tf
 
-    def change(records: list[bytes]) -> bytes:
+    def of_records(records: list[bytes]) -> bytes:
         written = []
         for record in records:
             video = tf.train.Example.FromString(record)
-            column = video.features.feature["confidences"].bytes_list
-            confidences = np.frombuffer(column.value[0], "<f2").copy()
-            confidences[0] = value
-            column.value[:] = [confidences.tobytes()]
+            change(video.features.feature)
             written.append(framed(video.SerializeToString(deterministic=True)))
         return b"".join(written)
 
-    return change
+    return of_records
+
+
+def _confidence(value: float) -> Callable[[list], bytes]:
+    def change(features: Any) -> None:
+        column = features["confidences"].bytes_list
+        confidences = np.frombuffer(column.value[0], "<f2").copy()
+        confidences[0] = value
+        column.value[:] = [confidences.tobytes()]
+
+    return _changed(change)
+
+
+def _older(features: Any) -> None:
+    features["teachers"].bytes_list.value[:] = [b"others"]
 
 
 _sidecar("with NaN", _confidence(np.nan))
 _sidecar("above 1", _confidence(3.0))
-_sidecar("of older teachers", _confidence(0.999))
+_sidecar("of older teachers", _changed(_older))
 _sidecar("of other videos", lambda records: b"".join(framed(one) for one in reversed(records)))
 _sidecar("short of a video", lambda records: b"".join(framed(one) for one in records[1:]))
 _sidecar("emptied", lambda records: b"")
