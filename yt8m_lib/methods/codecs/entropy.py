@@ -47,7 +47,7 @@ class Entropy(Codec):
         return decoded
 
     def size(self, shape: Sequence[int]) -> int:
-        """About as many bytes, and never more than a small variable's tables take beside."""
+        """As many bytes as were asked for; a very small variable's tables may take more."""
         return math.ceil(self.bits * math.prod(shape) / 8)
 
     def graph_weight(self, arrays: Arrays) -> UnpackedOnce:
