@@ -20,7 +20,9 @@ from yt8m_lib.methods.ensembling import (
     greedy_search,
     random_search,
 )
+from yt8m_lib.methods.export import BudgetError
 from yt8m_lib.phases import ensembling as phase
+from yt8m_lib.phases.budget import Candidates
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.scoring.predictions import Predictions, average, report_half, selection_half
@@ -147,6 +149,25 @@ def test_a_budget_is_filled_with_what_its_bytes_buy():
     assert greedy_search(models, sizes, 60).weights == small.weights
     with pytest.raises(EnsembleError, match="no member fits into 0 bytes"):
         greedy_search(models, sizes, 0)
+
+
+def test_members_are_chosen_again_where_the_graph_is_larger_than_was_thought(monkeypatch):
+    models, asked = made(0.3, 0.3, 0.3), []
+    candidates = object.__new__(Candidates)
+    candidates.answers, candidates.sizes = models, {"m0": 50, "m1": 30, "m2": 30}
+
+    def export(found, budget, folder):
+        asked.append(set(found.weights))
+        size = sum(candidates.sizes[name] + 20 for name in found.weights)
+        if size > budget:
+            raise BudgetError("too large", size - budget)
+        return size
+
+    monkeypatch.setattr(candidates, "_export", export)
+    found, size = candidates.fill(60, "folder")
+    assert size <= 60 and len(asked) > 1 and asked[-1] == set(found.weights)
+    with pytest.raises(EnsembleError, match="no member fits"):
+        candidates.fill(40, "folder")
 
 
 def test_search_refuses_what_cannot_fit_or_has_no_size():

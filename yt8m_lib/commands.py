@@ -165,8 +165,7 @@ def ensemble(options: argparse.Namespace) -> None:
         print(f"{tables.as_text(counted)}\n\nGAP on the report half. Members by name: {left}.csv")
         return
     budget = options.budget or params.ensembling.budget_bytes
-    found = candidates.best(budget)
-    size = candidates.export(found, budget, options.output)
+    found, size = candidates.fill(budget, options.output)
     for name, weight in found.weights.items():
         print(f"{weight:6.3f}  {name}, {candidates.sizes[name]:,} bytes")
     print(f"{options.output}: {size:,} bytes of {budget:,}, GAP {found.gap:.4f} (selection half)")

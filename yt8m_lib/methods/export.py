@@ -30,7 +30,15 @@ PARTS = {"saved_model.pb", "variables", "assets", "fingerprint.pb", DESCRIPTION}
 
 
 class BudgetError(UserError):
-    """The exported model is larger than the budget; the message gives both sizes."""
+    """The exported model is larger than the budget; the message gives both sizes.
+
+    Attributes:
+        over: bytes by which it is larger.
+    """
+
+    def __init__(self, message: str, over: int):
+        super().__init__(message)
+        self.over = over
 
 
 class Member(tf.Module):
@@ -176,7 +184,8 @@ def save(
             members = {f"member {i + 1}": m.nbytes for i, m in enumerate(ensemble.members)}
             raise BudgetError(
                 f"the exported model takes {size:,} bytes, the budget is {budget:,}: "
-                f"{which_fit(members, budget)}"
+                f"{which_fit(members, budget)}",
+                size - budget,
             )
         _replace(folder, beside)
     return size

@@ -14,6 +14,7 @@ from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods import codecs, ensembling, export, sizes
 from yt8m_lib.methods.ensembling import EnsembleError, SearchResult
+from yt8m_lib.methods.export import BudgetError
 from yt8m_lib.scoring.intervals import gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
 
@@ -74,7 +75,21 @@ class Candidates:
         columns = ["budget", "bytes", "gap", "gap_low", "gap_high", "members"]
         return pd.DataFrame(rows, columns=columns)
 
-    def export(self, found: SearchResult, budget: int, folder: str | Path) -> int:
+    def fill(self, budget: int, folder: str | Path) -> tuple[SearchResult, int]:
+        """Write the best ensemble of at most so many bytes; returns it and its bytes on disk.
+
+        How large a member's part of the graph is, is an estimate: where it was too small, members
+        are chosen again for a little less.
+        """
+        allowed = budget
+        while True:
+            found = self.best(allowed)
+            try:
+                return found, self._export(found, budget, folder)
+            except BudgetError as error:
+                allowed -= error.over
+
+    def _export(self, found: SearchResult, budget: int, folder: str | Path) -> int:
         """Write an ensemble as one SavedModel of at most so many bytes; returns its bytes."""
         parts = []
         for name in found.weights:
