@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_models import videos
 
 from yt8m_lib import checkpoints, models, params
 from yt8m_lib.families import FAMILIES
@@ -41,12 +42,6 @@ def make(**more) -> VideoModel:
         noise = np.random.default_rng(variable.shape[-1]).uniform(-0.5, 0.5, variable.shape)
         variable.assign(variable * (1 + noise) + 0.1 * noise)
     return model
-
-
-def videos(lengths=(5, 1, 3), frames: int = 5, seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    values = rng.integers(0, 256, (len(lengths), frames, 1152), np.uint8)
-    return {"frames": values, "num_frames": np.array(lengths, np.int32)}
 
 
 def sigmoid(x):
