@@ -14,13 +14,15 @@ from yt8m_lib import models, params
 from yt8m_lib.catalogue import CODECS
 from yt8m_lib.cli import main
 from yt8m_lib.data import synthetic
+from yt8m_lib.data.frame_level import FRAME_LEVEL
 from yt8m_lib.data.records import FrameVideo, write_frame_records
 from yt8m_lib.files import FileError
-from yt8m_lib.methods import codecs, export, inference
+from yt8m_lib.methods import codecs, export, tagging
 from yt8m_lib.methods.codecs import Codec
 from yt8m_lib.methods.codecs.graph import DecodedOnce
 from yt8m_lib.methods.export import BudgetError, EnsembleGraph, Member
-from yt8m_lib.methods.inference import ModelError
+from yt8m_lib.methods.exported import ExportedModel, ModelError
+from yt8m_lib.models.frames import dequantise
 
 NAMES = ("NetVLAD-high", "FVNet-mid", "DBoF-mid", "DBoF-soft", "LSTM-mid", "GRU-mid")
 
@@ -70,13 +72,78 @@ def answer_of_decoded(model, stored, batch):
 
 def test_the_file_answers_as_its_quantised_members_do(exported, batch):
     folder, expected, _ = exported
-    function, about = inference.load_exported(folder)
+    about = ExportedModel(folder).about
+    function = tf.saved_model.load(str(folder)).signatures["serving_default"]
     for _ in range(2):  # the first call decodes, the second uses what it left
         answer = function(frames=batch[0], num_frames=batch[1])
         np.testing.assert_allclose(answer["predictions"], expected, atol=2e-6)
     best = np.argsort(-answer["predictions"].numpy(), kind="stable")[:, :20]
     np.testing.assert_array_equal(answer["classes"], best)
     assert list(about["members"]) == list(NAMES)
+
+
+@pytest.fixture(scope="module")
+def signatures(exported):
+    loaded = tf.saved_model.load(str(exported[0]))
+    return loaded.signatures
+
+
+def test_it_gives_any_number_of_classes(exported, batch, signatures):
+    for k in (1, 25, 40, 500):
+        answer = signatures["top_k"](frames=batch[0], num_frames=batch[1], k=tf.constant(k))
+        best = np.argsort(-exported[1], kind="stable")[:, :k]
+        assert answer["classes"].shape == (5, min(k, 40))
+        found = np.take_along_axis(exported[1], answer["classes"].numpy(), axis=1)
+        np.testing.assert_allclose(found, np.take_along_axis(exported[1], best, axis=1), atol=2e-6)
+        np.testing.assert_allclose(answer["confidences"], found, atol=2e-6)
+
+
+def test_floats_as_mediapipe_gives_them_answer_as_the_bytes_they_came_from(batch, signatures):
+    wanted = signatures["serving_default"](frames=batch[0], num_frames=batch[1])["predictions"]
+    call = {"rgb_and_audio": dequantise(batch[0]), "num_frames": batch[1][:, tf.newaxis]}
+    answer = signatures["rgb_and_audio"](**call)
+    assert list(answer) == ["predictions"]
+    np.testing.assert_array_equal(answer["predictions"], wanted)
+    beyond = call | {"rgb_and_audio": tf.where(batch[0] == 255, 1e6, call["rgb_and_audio"])}
+    np.testing.assert_array_equal(signatures["rgb_and_audio"](**beyond)["predictions"], wanted)
+    spoilt = call | {"rgb_and_audio": call["rgb_and_audio"] * np.float32("nan")}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="rgb_and_audio must be numbers"):
+        signatures["rgb_and_audio"](**spoilt)
+
+
+def test_serialised_records_answer_as_their_frames(signatures, tmp_path):
+    frames = np.random.default_rng(1).integers(0, 256, (3, 7, 1152), dtype=np.uint8)
+    videos = [FrameVideo(b"v%d" % i, [i], f[: i + 2]) for i, f in enumerate(frames)]
+    records = tf.constant([FRAME_LEVEL.serialise(video) for video in videos])
+    answer = signatures["records"](records=records)
+    counts = tf.constant([2, 3, 4])
+    wanted = signatures["serving_default"](frames=tf.constant(frames), num_frames=counts)
+    assert answer["ids"].numpy().tolist() == [b"v0", b"v1", b"v2"]
+    np.testing.assert_allclose(answer["predictions"], wanted["predictions"], atol=1e-6)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        signatures["records"](records=tf.constant([b"no record"]))
+
+
+@pytest.mark.parametrize("count", [0, -1, 10])
+def test_a_number_of_frames_that_cannot_be_is_refused(batch, signatures, count):
+    counts = tf.constant([9, 9, count, 9, 9])
+    with pytest.raises(tf.errors.InvalidArgumentError, match="num_frames must be from 1 to"):
+        signatures["serving_default"](frames=batch[0], num_frames=counts)
+
+
+def test_features_of_another_width_are_refused(batch, signatures):
+    words = r"\[5,9,1024\] is not compatible with expected shape \[\?,\?,1152\]"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        signatures["serving_default"](frames=batch[0][:, :, :1024], num_frames=batch[1])
+    floats = dequantise(batch[0][:, :, :1024])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=words):
+        signatures["rgb_and_audio"](rgb_and_audio=floats, num_frames=batch[1][:, tf.newaxis])
+
+
+def test_more_frames_than_in_training_are_read_as_they_are(exported, batch, signatures):
+    frames = tf.tile(batch[0], [1, 40, 1])  # 360
+    answer = signatures["serving_default"](frames=frames, num_frames=batch[1])
+    np.testing.assert_allclose(answer["predictions"], exported[1], atol=2e-6)
 
 
 def test_its_weights_lie_in_it_as_they_are_stored(exported, settings):
@@ -128,7 +195,7 @@ def test_only_an_exported_model_is_replaced_and_what_lies_beside_it_stays(
     link.symlink_to(tmp_path / "far")
     for version in (1, 2):
         export.save(exported[2], link, settings, {"version": version}, None)
-        assert inference.load_exported(link)[1]["version"] == version
+        assert ExportedModel(link).about["version"] == version
         (tmp_path / "far" / "notes.txt").write_text("mine")
     export.save(exported[2], link, settings, {}, None)
     assert link.is_symlink() and (tmp_path / "far" / "notes.txt").read_text() == "mine"
@@ -176,15 +243,16 @@ def test_evaluate_prints_the_metrics(exported, shards, capsys):
     values = json.loads(capsys.readouterr().out)
     assert values["videos"] == 24
     counts, measured = {"videos", "labels", "labels_dropped"}, {"gap", "hit_at_1", "perr", "map"}
+    assert values.pop("by_frequency") == {}  # an ensemble without its training's counts
     assert 0 < values["gap"] < 1 and set(values) == counts | measured
     assert values["labels"] > 0 == values["labels_dropped"]
 
 
 def test_a_folder_without_a_model_is_an_error(tmp_path, capsys):
     with pytest.raises(ModelError, match="holds no exported model"):
-        inference.load_exported(tmp_path)
+        ExportedModel(tmp_path)
     with pytest.raises(ModelError, match="read from a local folder; copy it"):
-        inference.load_exported("http://example.org/model")
+        ExportedModel("http://example.org/model")
     with pytest.raises(SystemExit):
         main(["evaluate", str(tmp_path), "nothing"])
     assert "holds no exported model" in capsys.readouterr().err
@@ -195,7 +263,7 @@ def test_a_damaged_model_is_one_line(exported, tmp_path, part):
     folder = shutil.copytree(exported[0], tmp_path / "model")
     (folder / part).write_bytes((folder / part).read_bytes()[:40])
     with pytest.raises(ModelError, match=f"model in {folder} is damaged"):
-        inference.load_exported(folder)
+        ExportedModel(folder)
 
 
 # --- A codec that is defined here alone ---
@@ -250,8 +318,7 @@ def test_a_new_codec_goes_from_a_parameter_file_to_predictions(sevenths, batch, 
     folder = tmp_path / "model"
     export.save(EnsembleGraph([Member(model, stored)], [1.0]), folder, sevenths, {}, None)
     assert bytes_of_variables(folder) < planned[0] / 2
-    function, _ = inference.load_exported(folder)
-    answer = function(frames=batch[0], num_frames=batch[1])["predictions"]
+    answer = ExportedModel(folder)(*batch)
     expected = answer_of_decoded(model, stored, batch)
     np.testing.assert_allclose(answer, expected, atol=2e-6)
-    assert inference.predict_to_csv(folder, shards[0], tmp_path / "predictions.csv") == 24
+    assert tagging.predict_to_file(folder, shards[0], tmp_path / "predictions.csv") == 24

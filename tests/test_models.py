@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from yt8m_lib import checkpoints, families, models, params
 from yt8m_lib.families import Family
-from yt8m_lib.methods import codecs, devices, export, inference, training
+from yt8m_lib.methods import codecs, devices, export, training
+from yt8m_lib.methods.exported import ExportedModel
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.baseline import MeanFrame
@@ -285,9 +286,9 @@ def test_a_family_is_one_file_and_one_record(toy_family, tmp_path):
     graph = export.EnsembleGraph([export.Member(loaded, stored)], [1.0])
     smoke = params.load("params/smoke.yaml")
     export.save(graph, tmp_path / "exported", smoke, {}, budget=None)
-    tag, _ = inference.load_exported(tmp_path / "exported")
+    tag = ExportedModel(tmp_path / "exported")
     answer = tag(**{name: tf.constant(value) for name, value in videos().items()})
-    np.testing.assert_allclose(answer["predictions"], wanted, atol=1e-6)
+    np.testing.assert_allclose(answer, wanted, atol=1e-6)
 
     with pytest.raises(checkpoints.CheckpointError, match="the released code has no Toy models"):
         checkpoints.assign(model, {})

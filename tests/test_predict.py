@@ -9,15 +9,18 @@ import sys
 import threading
 
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 
 from yt8m_lib import models, params
 from yt8m_lib.cli import main
 from yt8m_lib.data.records import FrameVideo, write_frame_records
 from yt8m_lib.data.shards import DataError
 from yt8m_lib.files import FileError, check_writable, written_whole
-from yt8m_lib.methods import codecs, export, inference
-from yt8m_lib.methods.inference import ModelError
+from yt8m_lib.methods import challenge_csv, codecs, export, tagging
+from yt8m_lib.methods.exported import ExportedModel, ModelError
+from yt8m_lib.scoring import metrics
 from yt8m_lib.settings import ROOT
 
 CLASSES, VOCABULARY = 40, 60
@@ -29,13 +32,13 @@ def settings():
     return params.load("params/smoke.yaml", [data, "synthetic=null"])
 
 
-def exported(settings, folder, spoil=None):
+def exported(settings, folder, spoil=None, counts=None):
     model = models.build(settings.models["logistic"], CLASSES)
     weights = codecs.encode_weights([v.numpy() for v in model.variables], codec="float32")
     if spoil is not None:
         weights[-1].arrays["values"] = np.full_like(weights[-1].arrays["values"], spoil)
     graph = export.EnsembleGraph([export.Member(model, weights)], [1.0])
-    export.save(graph, folder, settings, {}, None)
+    export.save(graph, folder, settings, {}, None, counts)
     return str(folder)
 
 
@@ -71,7 +74,7 @@ def refused(arguments, capsys):
 def test_odd_ids_are_quoted_and_all_others_are_not(model, tmp_path):
     ids = ["cats, dogs", "two\nlines", "cr\rlf", 'say "x"', "=1+1", "-dash", "plain", "Übung"]
     file = shard(tmp_path / "a.tfrecord", [i.encode() for i in ids])
-    inference.predict_to_csv(model, file, tmp_path / "o.csv")
+    tagging.predict_to_file(model, file, tmp_path / "o.csv")
     with open(tmp_path / "o.csv", newline="", encoding="utf-8") as stream:
         rows = list(csv.reader(stream))
     assert [row[0] for row in rows[1:]] == ids and {len(row) for row in rows} == {2}
@@ -84,7 +87,7 @@ def test_odd_ids_are_quoted_and_all_others_are_not(model, tmp_path):
 def test_an_id_that_is_no_text_names_video_and_shard(model, videos, tmp_path):
     bad = shard(tmp_path / "b.tfrecord", [b"good", "Übung".encode("latin-1")])
     with pytest.raises(DataError, match=rf"{bad}: the id \\xdcbung is no UTF-8 text"):
-        inference.predict_to_csv(model, str(tmp_path / "*.tfrecord"), tmp_path / "o.csv")
+        tagging.predict_to_file(model, str(tmp_path / "*.tfrecord"), tmp_path / "o.csv")
     assert not (tmp_path / "o.csv").exists()
 
 
@@ -96,7 +99,7 @@ def test_a_link_stays_one_and_its_file_is_replaced(model, videos, tmp_path):
     link = tmp_path / "link.csv"
     link.symlink_to(tmp_path / "far" / "o.csv")  # which is not there yet
     for _ in range(2):
-        inference.predict_to_csv(model, videos, link)
+        tagging.predict_to_file(model, videos, link)
         assert link.is_symlink()
         assert (tmp_path / "far" / "o.csv").read_text().count("\n") == 31
     assert [path.name for path in (tmp_path / "far").iterdir()] == ["o.csv"]
@@ -108,7 +111,7 @@ def test_a_pipe_is_written_to(model, videos, tmp_path):
     read = []
     reader = threading.Thread(target=lambda: read.append(pipe.read_text()))
     reader.start()
-    inference.predict_to_csv(model, videos, pipe)
+    tagging.predict_to_file(model, videos, pipe)
     reader.join()
     assert read[0].count("\n") == 31 and pipe.is_fifo()
 
@@ -120,11 +123,11 @@ def test_a_reader_that_goes_away_is_said_so(tmp_path):
     reader.start()
     with (
         pytest.raises(FileError, match="stopped before its end"),
-        inference.challenge_csv.written(pipe) as write_row,
+        challenge_csv.written(pipe) as write,
     ):
         reader.join()
         for _ in range(100_000):
-            write_row("a", [1], [0.5])
+            write(["a"], [[1]], [[0.5]])
 
 
 def test_standard_output_holds_the_csv_alone_and_what_was_in_its_file(model, videos, tmp_path):
@@ -189,6 +192,101 @@ def test_a_tilde_is_the_home_folder(model, videos, tmp_path, monkeypatch, capsys
     assert (tmp_path / "o.csv").exists()
 
 
+# --- Many shards ---
+
+
+@pytest.fixture
+def three_shards(tmp_path):
+    for number in range(3):
+        ids = [b"s%dv%02d" % (number, i) for i in range(5)]
+        shard(tmp_path / f"{number}.tfrecord", ids, seed=number)
+    return str(tmp_path / "?.tfrecord")
+
+
+def predict_killed_behind(shards, model, pattern, output):
+    """Predict, and be interrupted as soon as so many shards are finished."""
+
+    class Killed(tagging.Parts):
+        def keep(self, file, tags):
+            super().keep(file, tags)
+            if len([*self._folder.glob("*.npz")]) == shards:
+                raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(tagging, "Parts", Killed)
+        tagging.predict_to_file(model, pattern, output)
+
+
+def test_a_killed_call_goes_on_behind_its_last_shard(model, three_shards, tmp_path, monkeypatch):
+    tagging.predict_to_file(model, three_shards, tmp_path / "whole.csv")
+    output = tmp_path / "o.csv"
+    predict_killed_behind(2, model, three_shards, output)
+    assert not output.exists() and (tmp_path / "o.csv.parts").is_dir()
+    asked = []
+    real = ExportedModel.videos
+    monkeypatch.setattr(
+        ExportedModel, "videos", lambda *a, **k: asked.append(a[1]) or real(*a, **k)
+    )
+    assert tagging.predict_to_file(model, three_shards, output) == 15
+    assert asked == [[str(tmp_path / "2.tfrecord")]]
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert not (tmp_path / "o.csv.parts").exists()
+
+
+def test_what_is_kept_of_other_settings_or_of_a_changed_shard_is_not_used(
+    model, three_shards, tmp_path
+):
+    output = tmp_path / "o.csv"
+    predict_killed_behind(2, model, three_shards, output)
+    shard(tmp_path / "0.tfrecord", [b"new%d" % i for i in range(4)], seed=7)
+    assert tagging.predict_to_file(model, three_shards, output) == 14
+    assert output.read_text().splitlines()[1].startswith("new0,")
+    predict_killed_behind(2, model, three_shards, output)
+    tagging.predict_to_file(model, three_shards, output, k=3)
+    assert {line.count(" ") for line in output.read_text().splitlines()[1:]} == {5}
+    (tmp_path / "mine.csv.parts").mkdir()
+    with pytest.raises(FileError, match=r"mine\.csv\.parts is in the way"):
+        tagging.predict_to_file(model, three_shards, tmp_path / "mine.csv")
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(model, videos, tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tagging, "predict_to_file", interrupted)
+    with pytest.raises(SystemExit) as exit_:
+        main(["predict", model, videos, "--output", str(tmp_path / "o.csv")])
+    assert exit_.value.code == 130 and "finished shards are kept" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (7, 7), (1000, CLASSES)])
+def test_as_many_classes_as_are_asked_for(model, videos, tmp_path, asked, given):
+    output = str(tmp_path / "o.csv")
+    main(["predict", model, videos, "--output", output, "--top-k", str(asked)])
+    with open(output) as file:
+        assert {len(row["LabelConfidencePairs"].split()) for row in csv.DictReader(file)} == {
+            2 * given
+        }
+
+
+def test_a_parquet_table_has_the_names_and_the_same_answers(settings, videos, tmp_path):
+    (tmp_path / "names.csv").write_text(
+        "Index,Name\n" + "".join(f"{i},class {i}\n" for i in reversed(range(CLASSES)))
+    )
+    data = settings.data.model_copy(update={"vocabulary_file": str(tmp_path / "names.csv")})
+    named = exported(settings.model_copy(update={"data": data}), tmp_path / "named")
+    main(["predict", named, videos, "--output", str(tmp_path / "o.parquet"), "--top-k", "4"])
+    main(["predict", named, videos, "--output", str(tmp_path / "o.csv"), "--top-k", "4"])
+    table = pd.read_parquet(tmp_path / "o.parquet")
+    rows = pd.read_csv(tmp_path / "o.csv")
+    assert list(table.columns) == ["id", "classes", "confidences", "names"] and len(table) == 30
+    for row, plain in zip(table.itertuples(), rows.itertuples(), strict=True):
+        pairs = plain.LabelConfidencePairs.split()
+        assert row.id == plain.VideoId and [str(c) for c in row.classes] == pairs[::2]
+        assert list(row.names) == [f"class {c}" for c in row.classes]
+        assert np.allclose(row.confidences, [float(p) for p in pairs[1::2]], atol=1e-6)
+
+
 # --- Values ---
 
 
@@ -197,7 +295,7 @@ def test_an_answer_that_is_no_number_is_refused_and_names_the_video(
 ):
     broken = exported(settings, tmp_path / "broken", spoil=np.nan)
     with pytest.raises(ModelError, match=rf"{videos}: the model's answer for video v00 is not"):
-        inference.predict_to_csv(broken, videos, tmp_path / "o.csv")
+        tagging.predict_to_file(broken, videos, tmp_path / "o.csv")
     assert not (tmp_path / "o.csv").exists()
     assert "v00" in refused(["evaluate", broken, videos, "--json"], capsys)
 
@@ -207,13 +305,42 @@ def test_every_label_counts_in_gap_and_those_beyond_the_classes_are_counted(
 ):
     ids = [b"v%02d" % i for i in range(50)]
     file = shard(tmp_path / "a.tfrecord", ids, labels=(0, 3, CLASSES, VOCABULARY - 1))
-    inference.predict_to_csv(model, file, tmp_path / "o.csv")
+    tagging.predict_to_file(model, file, tmp_path / "o.csv")
     main(["evaluate", model, file, "--json"])
     found = json.loads(capsys.readouterr().out)
     assert (found["videos"], found["labels"], found["labels_dropped"]) == (50, 200, 100)
     assert found["gap"] == pytest.approx(gap_of_csv(tmp_path / "o.csv", {0, 3}, 200), abs=1e-4)
     main(["evaluate", model, file])
     assert "100 of the 200 labels are of classes that the model does not" in capsys.readouterr().out
+
+
+def test_metrics_by_frequency_are_those_of_the_classes_alone(settings, tmp_path, capsys):
+    counts = np.arange(CLASSES)[::-1]  # so the thirds are 0..13, 14..26, 27..39
+    model = exported(settings, tmp_path / "model", counts=counts)
+    rng = np.random.default_rng(0)
+    labels = [rng.choice(VOCABULARY, 3, replace=False) for _ in range(40)]
+    frames = [rng.integers(0, 256, (3, 1152), dtype=np.uint8) for _ in labels]
+    file = tmp_path / "a.tfrecord"
+    videos = [
+        FrameVideo(b"%d" % i, v, f) for i, (v, f) in enumerate(zip(labels, frames, strict=True))
+    ]
+    write_frame_records(file, videos)
+    main(["evaluate", model, str(file), "--json"])
+    thirds = json.loads(capsys.readouterr().out)["by_frequency"]
+    assert list(thirds) == ["frequent", "middle", "rare"]
+    asked = ExportedModel(model)
+    predictions = asked(tf.constant(np.stack(frames)), tf.fill([40], 3)).numpy()
+    hot = np.zeros((40, VOCABULARY))
+    for row, own in zip(hot, labels, strict=True):
+        row[own] = 1
+    for third, classes in zip(thirds.values(), np.array_split(np.arange(CLASSES), 3), strict=True):
+        own = hot[:, classes].any(axis=1)
+        wanted = metrics.evaluate(predictions[own][:, classes], hot[own][:, classes])
+        assert (third["classes"], third["videos"]) == (len(classes), own.sum())
+        assert third["labels"] == hot[:, classes].sum()
+        assert {name: third[name] for name in wanted} == pytest.approx(wanted)
+    main(["evaluate", model, str(file)])
+    assert "Thirds of the classes" in capsys.readouterr().out
 
 
 def gap_of_csv(path, findable, labels):

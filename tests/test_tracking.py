@@ -16,6 +16,7 @@ from yt8m_lib.experiment import (
     executors,
     folders,
     locks,
+    registry,
     running,
     standing,
     store,
@@ -128,6 +129,32 @@ def test_forgetting_an_experiment_lets_it_start_afresh(settings):
     tracking.forget(settings)
     assert not settings.folder.exists()
     assert not Experiment(settings).runs("FINISHED")
+
+
+def test_the_champion_is_the_best_finished_version_of_the_experiment_that_ran_last(settings):
+    experiment = Experiment(settings, "data")
+
+    def champion():
+        return experiment.client.get_model_version_by_alias(registry.NAME, registry.CHAMPION)
+
+    for gap, best in ((0.5, 0.5), (0.7, 0.7), (0.6, 0.7)):
+        experiment.supersede(["data"])
+        with experiment.run(experiment.plan["data/data"]) as run:
+            run.metrics(gap_selection=gap)
+            registry.register(run)
+        assert experiment.client.get_run(champion().run_id).data.metrics["gap_selection"] == best
+    experiment.supersede(["data"])
+    with pytest.raises(RuntimeError), experiment.run(experiment.plan["data/data"]) as run:
+        run.metrics(gap_selection=0.9)
+        registry.register(run)
+        raise RuntimeError("behind the registration")
+    with experiment.run(experiment.plan["data/data"]) as run:
+        run.metrics(gap_selection=0.1)
+        registry.register(run)
+    assert experiment.client.get_run(champion().run_id).data.metrics["gap_selection"] == 0.7
+    assert len(registry.versions(experiment.client, settings.experiment)) == 5
+    tracking.forget(settings)
+    assert not registry.versions(experiment.client, settings.experiment)
 
 
 def test_forcing_one_model_leaves_the_others(settings):

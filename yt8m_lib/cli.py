@@ -28,7 +28,10 @@ exit codes: 0 done, 1 refused or failed, 2 not a valid command line, 130 interru
 141 whoever read the output stopped before its end"""
 
 INTERRUPTED = "interrupted; nothing half-written is left"
-RUN_INTERRUPTED = "interrupted; finished models are kept, the same command goes on from there"
+KEPT = {
+    commands.run: "interrupted; finished models are kept, the same command goes on from there",
+    commands.predict: "interrupted; finished shards are kept, the same command goes on from there",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.action(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _fail(RUN_INTERRUPTED if options.action is commands.run else INTERRUPTED, 130)
+        _fail(KEPT.get(options.action, INTERRUPTED), 130)
     except BrokenPipeError:
         # What is left in the buffer goes nowhere, else Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,12 +101,19 @@ def _parser() -> argparse.ArgumentParser:
         parsers,
         "predict",
         commands.predict,
-        "tag videos: the challenge's CSV, 20 classes a video",
+        "tag videos: the challenge's CSV, or a Parquet table with names",
         "MODEL",
         "GLOB",
     )
     predict.add_argument(
-        "--output", metavar="FILE.csv", type=expanded, required=True, help="where to write"
+        "--output",
+        metavar="FILE",
+        type=expanded,
+        required=True,
+        help="where to write: a table with names where it ends in .parquet, else a CSV",
+    )
+    predict.add_argument(
+        "--top-k", metavar="K", type=_count, default=20, help="classes a video, at most all (20)"
     )
     _add_import(parsers)
     _add_split(parsers)

@@ -247,27 +247,35 @@ def inspect(options: argparse.Namespace) -> None:
 def evaluate(options: argparse.Namespace) -> None:
     """Print an exported model's metrics on labelled videos."""
     _start_tensorflow()
-    from yt8m_lib.methods import inference
+    import pandas as pd
 
-    measured = inference.evaluate_exported(options.model, options.glob)
+    from yt8m_lib.methods import exported
+    from yt8m_lib.report import tables
+
+    measured = exported.evaluate_exported(options.model, options.glob)
     if options.json:
         _print_json(measured)
-    else:
-        for name, value in measured.items():
-            print(f"{name:14} {value:,.5f}" if isinstance(value, float) else f"{name:14} {value:,}")
-        if measured["labels_dropped"]:
-            print(
-                f"{measured['labels_dropped']:,} of the {measured['labels']:,} labels are of "
-                "classes that the model does not know: they count as missed"
-            )
+        return
+    thirds = measured.pop("by_frequency")
+    for name, value in measured.items():
+        print(f"{name:14} {value:,.5f}" if isinstance(value, float) else f"{name:14} {value:,}")
+    if measured["labels_dropped"]:
+        print(
+            f"{measured['labels_dropped']:,} of the {measured['labels']:,} labels are of "
+            "classes that the model does not know: they count as missed"
+        )
+    if thirds:
+        print("\nThirds of the classes, by training videos; each on the videos that have one:")
+        table = pd.DataFrame(thirds).T.rename_axis("third").reset_index()
+        print(tables.as_text(table))
 
 
 def predict(options: argparse.Namespace) -> None:
     """Tag videos with an exported model."""
     _start_tensorflow()
-    from yt8m_lib.methods import inference
+    from yt8m_lib.methods import tagging
 
-    videos = inference.predict_to_csv(options.model, options.glob, options.output)
+    videos = tagging.predict_to_file(options.model, options.glob, options.output, options.top_k)
     onto_stdout = os.path.exists(options.output) and os.path.samestat(
         os.stat(options.output), os.fstat(1)
     )

@@ -17,7 +17,10 @@ from yt8m_lib.files import expanded, is_remote, matches, write_text
 from yt8m_lib.settings import ROOT, Params
 
 # Settings that are paths or globs: ``/data [1] #2: a/*.tfrecord`` is one, and no YAML.
-PATHS = ("results", "data.files", "data.train", "data.validation", "distillation.soft_targets")
+PATHS = (
+    "results", "data.files", "data.train", "data.validation", "data.vocabulary_file",
+    "distillation.soft_targets",
+)  # fmt: skip
 
 
 class ParamsError(UserError):

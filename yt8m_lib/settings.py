@@ -68,6 +68,7 @@ class Data(Settings):
     exclude: tuple[str, ...] = ()  # names of damaged shards to leave out
     classes: Annotated[Whole, Field(gt=1, le=65536)] = 3862  # the first this many are kept
     vocabulary: Positive = 3862  # classes that the records may name
+    vocabulary_file: Unidentified[Place | None] = None  # CSV with their names: index, name
     frames: Frames = 24  # frames simulated around a video-level mean
     max_frames: Frames = 300  # frames read from a frame-level record at most
     cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs

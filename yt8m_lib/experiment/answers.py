@@ -2,6 +2,7 @@
 
 MODEL = "model.keras"  # a trained model
 STORED = "weights.npz"  # a student's weights as its codec stores them
+LABEL_COUNTS = "label_counts.npy"  # how many training videos have each class
 SOFT_TARGETS = "soft_targets"  # who teaches, and where the sidecar shards lie
 
 # --- Answers: a model's predictions for the validation videos ---

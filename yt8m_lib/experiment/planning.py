@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from yt8m_lib import families
+from yt8m_lib.data.vocabulary import class_names
 from yt8m_lib.experiment.step_settings import (
     AveragedSettings,
     DataSettings,
@@ -27,6 +28,7 @@ from yt8m_lib.experiment.steps import (
     layers_of,
 )
 from yt8m_lib.settings import Params, Student
+from yt8m_lib.sources import digest_of
 
 RATE_DIVISOR = 5.0  # of averaging, where a family has none of its own (sec. 6)
 
@@ -225,6 +227,7 @@ def _ensemble_step(params: Params) -> Iterator[Step]:
             **_answering(params),
             **params.ensembling.model_dump(),
             codec=params.quantization.codec,
+            class_names=digest_of(class_names(params.data.vocabulary_file, params.data.classes)),
         ),
         parents={
             "data": "data/data",

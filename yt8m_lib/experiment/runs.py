@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
+import numpy as np
 import pandas as pd
 from mlflow.entities import Metric, Run, RunTag
 
@@ -70,6 +71,10 @@ class FinishedRun:
     def table(self, name: str) -> pd.DataFrame:
         """A table that ``RunLog.table`` logged."""
         return pd.read_csv(self.file(f"{name}.csv"))
+
+    def array(self, name: str) -> np.ndarray:
+        """An array that the run logged as ``name``."""
+        return np.load(self.file(name), allow_pickle=False)
 
     def json(self, name: str) -> Any:
         """What ``RunLog.json`` logged."""

@@ -79,11 +79,16 @@ class QuantizationSettings(AnsweringSettings):
 
 
 class EnsembleSettings(AnsweringSettings):
-    """How the ensemble is searched."""
+    """How the ensemble is searched, and what the exported model calls its classes.
+
+    Attributes:
+        class_names: a hash of all names.
+    """
 
     trials: int
     budget_bytes: int
     codec: str
+    class_names: str
 
 
 class ReportSettings(Settings):

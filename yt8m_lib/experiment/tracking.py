@@ -20,7 +20,7 @@ import mlflow
 from mlflow.entities import Param, Run
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import folders, locks, standing
+from yt8m_lib.experiment import folders, locks, registry, standing
 from yt8m_lib.experiment.answers import SOFT_TARGETS
 from yt8m_lib.experiment.plan import Plan, flatten, what_changed
 from yt8m_lib.experiment.runs import (
@@ -289,6 +289,7 @@ def _forget_runs(params: Params) -> str:
     found = client.get_experiment_by_name(params.experiment)
     if not found:
         return ""
+    registry.forget(client, params.experiment)
     # MLflow keeps a deleted experiment's name taken.
     client.rename_experiment(found.experiment_id, f"{found.name}-deleted-{time.time():.0f}")
     client.delete_experiment(found.experiment_id)

@@ -1,7 +1,7 @@
 """The file that the challenge asks for: ``VideoId,LabelConfidencePairs``, a row a video."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,15 +9,21 @@ import numpy as np
 
 from yt8m_lib.files import FileError, written_whole
 
+Write = Callable[[Sequence[str], np.ndarray, np.ndarray], object]
+
 COLUMNS = ("VideoId", "LabelConfidencePairs")
 
 
 @contextmanager
-def written(path: str | Path) -> Iterator[Callable[[str, np.ndarray, np.ndarray], None]]:
-    """Give a function that writes a video's row: its id, classes [k] and confidences [k].
+def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
+    """Give a function that writes videos' rows: N ids, classes [N, k] and confidences [N, k].
 
     The file is written whole. An id with a comma, a quote or a line end in it, or with a leading
     ``=``, which a spreadsheet would take for a formula, is quoted as RFC 4180 has it.
+
+    Args:
+        path: the CSV.
+        names: of the classes, which this file has no place for.
 
     Raises:
         FileError: as ``files.written_whole``, or when whoever read from a pipe went away.
@@ -31,9 +37,10 @@ def written(path: str | Path) -> Iterator[Callable[[str, np.ndarray, np.ndarray]
                     for quoting in (csv.QUOTE_NONE, csv.QUOTE_ALL)
                 )
                 plain.writerow(COLUMNS)
-                yield lambda video, classes, confidences: (
-                    quoted if _is_odd(video) else plain
-                ).writerow([video, _pairs(classes, confidences)])
+                yield lambda *videos: [
+                    (quoted if _is_odd(video) else plain).writerow([video, _pairs(*pairs)])
+                    for video, *pairs in zip(*videos, strict=True)
+                ]
         except BrokenPipeError:
             raise FileError(f"{path}: whoever read it stopped before its end") from None
 

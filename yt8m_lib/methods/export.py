@@ -15,18 +15,28 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.errors import UserError, outside_cause
 from yt8m_lib.files import FileError, check_folder, is_remote, write_text
 from yt8m_lib.methods import codecs
 from yt8m_lib.methods.codecs import StoredVariable
+from yt8m_lib.methods.model_card import CARD, LABELS, write_card, write_labels
+from yt8m_lib.methods.signatures import FRAMES, NUM_FRAMES, signatures_of
 from yt8m_lib.methods.sizes import which_fit
-from yt8m_lib.settings import FEATURES, Params
+from yt8m_lib.scoring.intervals import Estimate
+from yt8m_lib.settings import Params
 
 PAIRS = 20  # of class and confidence, for each video
 DESCRIPTION = "yt8m.json"  # beside the graph: what is needed to read records for it
-PARTS = {"saved_model.pb", "variables", "assets", "fingerprint.pb", DESCRIPTION}
+GRAPH = {"saved_model.pb", "variables", "assets", "fingerprint.pb"}
+MLFLOW = {
+    "MLmodel", "code", "conda.yaml", "input_example.json", "python_env.yaml", "requirements.txt",
+    "serving_input_example.json",
+}  # fmt: skip
+PARTS = GRAPH | MLFLOW | {DESCRIPTION, CARD, LABELS}
+ROOM = 40_000  # bytes kept for what comes later: the card once it is measured, MLflow's files
 
 
 class BudgetError(UserError):
@@ -98,23 +108,26 @@ class EnsembleGraph(tf.Module):
         self.member_weights = [float(w) / float(sum(weights)) for w in weights]
         self.ready = tf.Variable(False, trainable=False)
 
-    @tf.function(
-        input_signature=[
-            tf.TensorSpec([None, None, FEATURES], tf.uint8, name="frames"),
-            tf.TensorSpec([None], tf.int32, name="num_frames"),
-        ]
-    )
+    @tf.function(input_signature=[FRAMES, NUM_FRAMES])
     def serve(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tag videos.
 
         Args:
             frames: uint8 [B, T, 1152], a row a second, 1024 image then 128 audio features.
-            num_frames: int32 [B], how many of the T rows are real; the others are ignored.
+            num_frames: int32 [B], how many of the T rows are real, from 1 to T; the others are
+                ignored.
 
         Returns:
             ``classes`` int32 [B, 20] and their ``confidences`` [B, 20], the most confident first,
             and all ``predictions`` [B, V].
+
+        Raises:
+            tf.errors.InvalidArgumentError: for features of another width, or a number of frames
+                that is not from 1 to T.
         """
+        # A loaded signature does not look at shapes by itself.
+        frames = tf.ensure_shape(frames, FRAMES.shape)
+        tf.debugging.Assert(_are_counts(num_frames, frames), [_WRONG_COUNTS, num_frames])
         # A saved flag: a test of the copies' own size would be folded to a constant when loading.
         tf.cond(self.ready, lambda: tf.no_op(), self._prepare)
         inputs = {"frames": frames, "num_frames": num_frames}
@@ -141,6 +154,13 @@ class EnsembleGraph(tf.Module):
             member.forget()
 
 
+_WRONG_COUNTS = "num_frames must be from 1 to the number of rows of frames, they are"
+
+
+def _are_counts(num_frames: tf.Tensor, frames: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_all((num_frames > 0) & (num_frames <= tf.shape(frames)[1]))
+
+
 def seconds(ensemble: EnsembleGraph, batches: Sequence[tuple[tf.Tensor, tf.Tensor]]) -> float:
     """Seconds that an ensemble takes to tag some batches of frames and frame counts."""
     started = time.perf_counter()
@@ -155,16 +175,19 @@ def save(
     params: Params,
     about: Mapping[str, Any],
     budget: int | None,
+    label_counts: np.ndarray | None = None,
 ) -> int:
     """Write an ensemble as a SavedModel, which replaces an earlier one once it is complete.
 
     Args:
         ensemble: what to write.
-        folder: where; also gets ``yt8m.json`` with what is needed to read records for it. Files in
-            it that are no part of an exported model stay there.
+        folder: where; also gets ``yt8m.json`` with what is needed to read records for it,
+            ``labels.csv`` and ``model_card.md``. Files in it that are no part of an exported model
+            stay there.
         params: the experiment's.
-        about: more for ``yt8m.json``, such as the members' names and weights.
-        budget: bytes that it may take on disk; None for no limit.
+        about: more for ``yt8m.json``: ``members`` are the members' weights by their names.
+        budget: bytes that it may take on disk, what is added later included; None for no limit.
+        label_counts: how many training videos have each class, [V].
 
     Returns:
         Its bytes on disk.
@@ -177,18 +200,27 @@ def save(
     folder = Path(os.path.realpath(folder))  # a link to a folder stays one
     ensemble.forget()  # else the decoded weights would be saved too
     with _beside(folder) as beside:
-        tf.saved_model.save(ensemble, str(beside), signatures=ensemble.serve)
+        tf.saved_model.save(ensemble, str(beside), signatures=signatures_of(ensemble, params.data))
         _describe(params, about, beside / DESCRIPTION)
+        write_labels(beside, params, label_counts)
+        write_card(beside, params, about.get("members", {}), bytes_of_graph(beside))
         size = bytes_on_disk(beside)
-        if budget is not None and size > budget:
+        if budget is not None and size + ROOM > budget:
             members = {f"member {i + 1}": m.nbytes for i, m in enumerate(ensemble.members)}
             raise BudgetError(
-                f"the exported model takes {size:,} bytes, the budget is {budget:,}: "
+                f"the exported model takes {size + ROOM:,} bytes, the budget is {budget:,}: "
                 f"{which_fit(members, budget)}",
-                size - budget,
+                size + ROOM - budget,
             )
         _replace(folder, beside)
     return size
+
+
+def add_measured(folder: str | Path, params: Params, gap: Estimate) -> None:
+    """Say in an exported model's card how good the file was found to be."""
+    folder = Path(folder)
+    members = json.loads((folder / DESCRIPTION).read_text())["members"]
+    write_card(folder, params, members, bytes_of_graph(folder), gap)
 
 
 def is_exported(folder: str | Path) -> bool:
@@ -259,6 +291,12 @@ def _describe(params: Params, about: Mapping[str, Any], path: Path) -> None:
     write_text(path, json.dumps(description, indent=2) + "\n")
 
 
+def bytes_of_graph(folder: Path) -> int:
+    """Bytes of the SavedModel alone, without what lies beside it for people."""
+    return sum(bytes_on_disk(folder / name) for name in GRAPH)
+
+
 def bytes_on_disk(folder: str | Path) -> int:
-    """Bytes of all files of an exported model."""
-    return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())
+    """Bytes of a file, or of all files in a folder."""
+    paths = [Path(folder), *Path(folder).rglob("*")]
+    return sum(path.stat().st_size for path in paths if path.is_file())

@@ -19,6 +19,19 @@ def dequantise(frames: tf.Tensor) -> tf.Tensor:
     return tf.cast(frames, tf.float32) * STEP + LOWEST
 
 
+def quantise(values: tf.Tensor) -> tf.Tensor:
+    """The byte whose dequantised value is nearest: what ``dequantise`` gave comes back exactly.
+
+    Args:
+        values: float32 of any shape; beyond [-1.992, 2.008] they become the nearest of these two.
+
+    Returns:
+        uint8 of the same shape.
+    """
+    codes = tf.round((values - LOWEST) / STEP)
+    return tf.cast(tf.clip_by_value(codes, 0.0, 255.0), tf.uint8)
+
+
 def dequantised(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Dequantise and set padding to 0, and no more, as NeXtVLAD reads frames.
 

@@ -9,12 +9,13 @@ from pathlib import Path
 import pandas as pd
 
 from yt8m_lib import models
-from yt8m_lib.experiment.answers import MODEL, PREDICTIONS, STORED
+from yt8m_lib.experiment.answers import LABEL_COUNTS, MODEL, PREDICTIONS, STORED
 from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods import codecs, ensembling, export, sizes
 from yt8m_lib.methods.ensembling import EnsembleError, SearchResult
 from yt8m_lib.methods.export import BudgetError
+from yt8m_lib.phases import serving
 from yt8m_lib.scoring.intervals import gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
 
@@ -97,8 +98,13 @@ class Candidates:
             model = models.load(self.experiment.find(student).file(MODEL))
             parts.append(export.Member(model, codecs.load(self.runs[name].file(STORED))))
         graph = export.EnsembleGraph(parts, list(found.weights.values()))
-        about = {"members": found.weights}
-        return export.save(graph, folder, self.experiment.params, about, budget)
+        params, about = self.experiment.params, {"members": found.weights}
+        counts = self.experiment.find("data/data").array(LABEL_COUNTS)
+        export.save(graph, folder, params, about, budget, counts)
+        answers = report_half(ensembling.combine(self.answers, found.weights))
+        export.add_measured(folder, params, gap_estimate(answers))
+        serving.add_mlflow(folder)
+        return export.bytes_on_disk(folder)
 
     def bytes_of_all(self) -> int:
         """Bytes of every student together, each as the experiment ships it."""

@@ -10,6 +10,7 @@ from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.listing import size_of
 from yt8m_lib.data.records import DataError, Records
 from yt8m_lib.data.video_ids import Repeated, VideoIds
+from yt8m_lib.experiment.answers import LABEL_COUNTS
 from yt8m_lib.experiment.runs import RunLog
 
 SHOWN = 20  # lines of what is wrong; the table of shards has them all
@@ -31,7 +32,7 @@ def describe(run: RunLog) -> pd.DataFrame:
     _refuse_damaged(table)
     _refuse_repeated(ids.repeated(), train, validation)
     counts, labels_a_video = _count_labels(Records(train, data))
-    run.save("label_counts.npy", lambda path: np.save(path, counts))
+    run.save(LABEL_COUNTS, lambda path: np.save(path, counts))
     run.save("labels_a_video.npy", lambda path: np.save(path, labels_a_video))
     run.metrics(
         train_videos=table["videos"][: len(train)].sum(),

@@ -15,12 +15,16 @@ import tensorflow as tf
 from yt8m_lib import families, models
 from yt8m_lib.data.records import Records
 from yt8m_lib.experiment import answers as names
+from yt8m_lib.experiment import registry
 from yt8m_lib.experiment.runs import FinishedRun, RunLog
 from yt8m_lib.experiment.steps import StudentStep
 from yt8m_lib.methods import codecs, ensembling, export, inference, sizes
+from yt8m_lib.methods.exported import ExportedModel
+from yt8m_lib.phases import serving
 from yt8m_lib.phases.measuring import log_answers, log_gap
 from yt8m_lib.phases.training import forget_models
 from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.intervals import gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
 from yt8m_lib.settings import Params
 
@@ -44,7 +48,7 @@ def build(run: RunLog, validation: Records) -> None:
 
     run.say(sizes.which_fit(stored, budget))
     found = search(answers)
-    size = _export(run, members, found.weights, folder)
+    _export(run, members, found.weights, folder)
     tuned, seconds = _predict_exported(folder, validation, params)
     flat = ensembling.fit_budget(needed, budget)
     log_answers(run, tuned)
@@ -58,15 +62,17 @@ def build(run: RunLog, validation: Records) -> None:
         log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
     run.table("members", _members(found.weights, stored))
     run.table("search", found.trials)
+    _finish(folder, params, tuned)
     run.file(folder, "model")
     run.metrics(
         **metrics.evaluate(report_half(tuned)),
         flat_bytes=sum(stored[name] for name in flat),
         gap_selection=found.gap,
         size_bytes=sum(stored[name] for name in found.weights),
-        saved_model_bytes=size,
+        saved_model_bytes=export.bytes_on_disk(folder),
         inference_seconds=seconds,
     )
+    registry.register(run)
 
 
 def _members(weights: dict[str, float], stored: dict[str, int]) -> pd.DataFrame:
@@ -142,13 +148,19 @@ def _answers(run: FinishedRun) -> Predictions:
 
 def _export(
     run: RunLog, members: dict[str, FinishedRun], weights: dict[str, float], folder: Path
-) -> int:
-    """Write the members that have a weight as one SavedModel; returns its bytes on disk."""
+) -> None:
+    """Write the members that have a weight as one SavedModel."""
     forget_models()
     parts = [export.Member(*_stored_model(run, members, name)) for name in weights]
     graph = export.EnsembleGraph(parts, list(weights.values()))
-    budget = run.step.settings.budget_bytes
-    return export.save(graph, folder, run.params, {"members": weights}, budget)
+    budget, counts = run.step.settings.budget_bytes, run.parent("data").array(names.LABEL_COUNTS)
+    export.save(graph, folder, run.params, {"members": weights}, budget, counts)
+
+
+def _finish(folder: Path, params: Params, answers: Predictions) -> None:
+    """Say in the exported model how good it was found to be, and let MLflow serve it."""
+    export.add_measured(folder, params, gap_estimate(report_half(answers)))
+    serving.add_mlflow(folder)
 
 
 def _stored_model(run: RunLog, members: dict[str, FinishedRun], name: str) -> tuple:
@@ -162,11 +174,9 @@ def _predict_exported(
     folder: Path, validation: Records, params: Params
 ) -> tuple[Predictions, float]:
     """What the exported model itself answers: the reported GAP is that of the shipped file."""
-    function, _ = inference.load_exported(folder)
+    model = ExportedModel(folder)
     return inference.predict_with(
-        lambda batch, _: function(frames=batch["frames"], num_frames=batch["num_frames"])[
-            "predictions"
-        ],
+        lambda batch, _: model(batch["frames"], batch["num_frames"]),
         validation.batches(params.inference_batch),
         inference.classes_kept(params),
         params.seed,
@@ -175,7 +185,7 @@ def _predict_exported(
 
 def _class_prior(data: FinishedRun, like: Predictions) -> Predictions:
     """The same answer for every video: how often each class occurs in training."""
-    counts = np.load(data.file("label_counts.npy"))
+    counts = data.array(names.LABEL_COUNTS)
     shares = (counts / data.metrics["train_videos"]).astype(np.float32)
     order = np.argsort(-shares, kind="stable")[: like.k]
     rows = np.tile(order, (len(like), 1))

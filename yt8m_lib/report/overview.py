@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from yt8m_lib.catalogue import METRICS
+from yt8m_lib.experiment.answers import LABEL_COUNTS
 from yt8m_lib.scoring.predictions import selection_half
 from yt8m_lib.settings import Params
 
@@ -52,7 +53,7 @@ def labels_a_video(data: FinishedRun) -> np.ndarray:
 
 def class_counts(data: FinishedRun) -> np.ndarray:
     """How many training videos each class labels."""
-    return np.load(data.file("label_counts.npy"), allow_pickle=False)
+    return data.array(LABEL_COUNTS)
 
 
 def halves(batches: Iterable[dict[str, Any]]) -> pd.DataFrame:

@@ -1,0 +1,207 @@
+"""An exported model on anybody's shards: loading it, asking it, measuring it."""
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tqdm import tqdm
+
+from yt8m_lib.data.record_kinds import kind_of_shard
+from yt8m_lib.data.records import Records
+from yt8m_lib.data.shards import find
+from yt8m_lib.errors import UserError
+from yt8m_lib.files import is_remote
+from yt8m_lib.methods.export import DESCRIPTION, is_exported
+from yt8m_lib.methods.model_card import LABELS
+from yt8m_lib.scoring import metrics
+from yt8m_lib.settings import Data
+from yt8m_lib.sources import digest_of
+
+BATCH = 64  # videos asked for at a time
+GROUPS = ("frequent", "middle", "rare")  # thirds of the classes, by how many videos have each
+
+
+class ModelError(UserError):
+    """A folder holds no exported model, or one that does not answer; the message says what."""
+
+
+class ExportedModel:
+    """An exported model, loaded; none of the code that made it is needed.
+
+    Args:
+        folder: where it lies.
+
+    Attributes:
+        folder: the same.
+        about: the description that lies beside it, ``yt8m.json``.
+        classes: V, how many classes it knows.
+
+    Raises:
+        ModelError: when the folder holds no exported model, or a damaged one.
+    """
+
+    def __init__(self, folder: str | Path):
+        if is_remote(str(folder)):
+            raise ModelError(f"{folder}: a model is read from a local folder; copy it to one first")
+        if not is_exported(folder):
+            raise ModelError(
+                f"{folder} holds no exported model (saved_model.pb and {DESCRIPTION}); "
+                "`yt8m run` leaves one in results/<experiment>/model"
+            )
+        self.folder = Path(folder)
+        try:
+            self.about = json.loads((self.folder / DESCRIPTION).read_text())
+            self.classes: int = self.about["classes"]
+            {name: self.about[name] for name in ("vocabulary", "frames", "max_frames")}
+            self._loaded = tf.saved_model.load(str(folder))  # keeps the weights alive
+            self._function = self._loaded.signatures["serving_default"]
+        except (OSError, ValueError, KeyError, TypeError, DecodeError, tf.errors.OpError) as error:
+            what = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise ModelError(f"the exported model in {folder} is damaged: {what}") from None
+
+    def __call__(self, frames: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
+        """Predictions [B, V] of frames uint8 [B, T, 1152] and their numbers int32 [B]."""
+        return self._function(frames=frames, num_frames=num_frames)["predictions"]
+
+    @property
+    def identity(self) -> str:
+        """A hash that tells it from other models: of its graph and its weights' checksums."""
+        parts = ("saved_model.pb", "variables/variables.index", DESCRIPTION)
+        return digest_of([(self.folder / part).read_bytes().hex() for part in parts])
+
+    def level_of(self, files: Sequence[str]) -> str:
+        """The kind of the records that shards hold, judged by the first."""
+        return kind_of_shard(files[0]).name
+
+    def videos(self, files: Sequence[str], level: str, labels: bool) -> Records:
+        """The videos of some shards, read as the model takes them, with labels of all classes."""
+        data = Data(
+            level=level,
+            classes=self.about["vocabulary"],
+            vocabulary=self.about["vocabulary"],
+            frames=self.about["frames"],
+            max_frames=self.about["max_frames"],
+        )
+        return Records(files, data, labels=labels)
+
+    def answers(
+        self, videos: Records, size: int = BATCH
+    ) -> Iterator[tuple[dict[str, tf.Tensor], np.ndarray]]:
+        """Batches of videos, each with the model's predictions [B, V].
+
+        Raises:
+            ModelError: naming a video for which the answer is not a confidence for every class.
+        """
+        for part in videos.batches(size):
+            predictions = self(part["frames"], part["num_frames"]).numpy()
+            confident = predictions >= 0  # false for what is not a number
+            wrong = ~(confident & np.isfinite(predictions)).all(axis=1)
+            if wrong.any():
+                video = part["id"].numpy()[wrong][0]
+                raise ModelError(
+                    f"{shard_of(video, videos.files)}: the model's answer for video {shown(video)} "
+                    "is not a number: its weights or this record are damaged"
+                )
+            yield part, predictions
+
+    def labels(self) -> tuple[list[str], np.ndarray | None]:
+        """What ``labels.csv`` says of the classes.
+
+        Returns:
+            Their names, "" for one without; and how many training videos had each, int64 [V], or
+            None where that is not known. Without the file, no class has a name.
+        """
+        path = self.folder / LABELS
+        if not path.exists():  # exported by an earlier version
+            return [""] * self.classes, None
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        counts = [row["train_videos"] for row in rows]
+        return [row["name"] for row in rows], None if "" in counts else np.array(counts, np.int64)
+
+
+def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> dict[str, Any]:
+    """Measure an exported model on labelled shards.
+
+    Every label counts, also one of a class that the model does not know: it cannot be found, so it
+    is missed, as the challenge would count it.
+
+    Args:
+        folder: of the exported model.
+        pattern: a glob of the shards.
+        size: videos predicted at a time.
+
+    Returns:
+        The number of ``videos``, of their ``labels``, of those beyond the model's classes
+        (``labels_dropped``), every metric by its name, and ``by_frequency``: the same for each
+        third of the classes by how many training videos have each, measured as if the model and
+        the videos had these classes alone, on the videos that have one of them; empty where the
+        model does not say how frequent its classes are.
+
+    Raises:
+        ModelError: when the folder holds no exported model, or it does not answer with numbers.
+        DataError: when no shard matches, or one cannot be read or has no labels.
+    """
+    model, files = ExportedModel(folder), find(pattern)
+    known = model.classes
+    videos = model.videos(files, model.level_of(files), labels=True)
+    measured = metrics.Streaming(beyond=model.about["vocabulary"] - known)
+    groups = [_Group(classes) for classes in _thirds(model.labels()[1])]
+    counts = np.zeros(3, int)
+    for part, predictions in tqdm(model.answers(videos, size), desc="evaluate", unit="batch"):
+        ids, labels = part["id"].numpy(), part["labels"].numpy()
+        measured.add(ids, predictions, labels)
+        for group in groups:
+            group.add(ids, predictions, labels)
+        counts += [len(labels), (labels > 0).sum(), (labels[:, known:] > 0).sum()]
+    names = ("videos", "labels", "labels_dropped")
+    whole = dict(zip(names, counts.tolist(), strict=True)) | measured.result()
+    thirds = {name: group.result() for name, group in zip(GROUPS, groups, strict=False)}
+    return whole | {"by_frequency": thirds}
+
+
+class _Group:
+    """Metrics of some classes, as if the model and the videos had these alone."""
+
+    def __init__(self, classes: np.ndarray):
+        self.classes, self._measured = classes, metrics.Streaming()
+        self._videos = self._labels = 0
+
+    def add(self, ids: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> None:
+        """Take in the videos of a batch that have one of the classes."""
+        own = labels[:, self.classes] > 0
+        videos = own.any(axis=1)
+        if videos.any():
+            self._measured.add(ids[videos], predictions[videos][:, self.classes], own[videos])
+        self._videos, self._labels = self._videos + int(videos.sum()), self._labels + int(own.sum())
+
+    def result(self) -> dict[str, Any]:
+        """Counts, and the metrics where any video has one of the classes."""
+        counts = {"classes": len(self.classes), "videos": self._videos, "labels": self._labels}
+        return counts | (self._measured.result() if self._videos else {})
+
+
+def _thirds(counts: np.ndarray | None) -> list[np.ndarray]:
+    """The classes in three parts, the most frequent first; none where counts are not known."""
+    if counts is None:
+        return []
+    return np.array_split(np.argsort(-counts, kind="stable"), len(GROUPS))
+
+
+def shown(video: bytes) -> str:
+    """A video's id as text, whatever bytes it has."""
+    return video.decode(errors="backslashreplace")
+
+
+def shard_of(video: bytes, files: Sequence[str]) -> str:
+    """The shard that a video is in; only looked for when something is wrong with it."""
+    if len(files) > 1:
+        for file in files:
+            if any(video in record.numpy() for record in tf.data.TFRecordDataset(file)):
+                return file
+    return files[0] if len(files) == 1 else f"{len(files)} shards"

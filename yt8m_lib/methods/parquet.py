@@ -1,0 +1,43 @@
+"""Predictions as a Parquet table, which keeps numbers as numbers and has the classes' names."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from yt8m_lib.files import written_whole
+from yt8m_lib.methods.challenge_csv import Write
+
+COLUMNS = [
+    ("id", pa.string()),
+    ("classes", pa.list_(pa.int32())),
+    ("confidences", pa.list_(pa.float32())),
+]
+
+
+@contextmanager
+def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
+    """Give a function that writes videos' rows: N ids, classes [N, k] and confidences [N, k].
+
+    Args:
+        path: the table, which is written whole.
+        names: of the classes; a column ``names`` has them where any class has one.
+
+    Raises:
+        FileError: as ``files.written_whole``.
+    """
+    known = np.array(names, object) if any(names) else None
+    schema = pa.schema(COLUMNS + ([("names", pa.list_(pa.string()))] if any(names) else []))
+
+    def write(ids: Sequence[str], classes: np.ndarray, confidences: np.ndarray) -> None:
+        columns = [ids, list(classes.astype(np.int32)), list(confidences)]
+        if known is not None:
+            columns.append(known[classes].tolist())
+        arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]
+        table.write_table(pa.Table.from_arrays(arrays, schema=schema))
+
+    with written_whole(path) as beside, pq.ParquetWriter(beside, schema) as table:
+        yield write
