@@ -48,8 +48,8 @@ def project(rows: tf.Tensor, kernel: tf.Tensor, affine: Affine) -> tf.Tensor:
     Returns:
         float32 [N, C].
     """
-    projected = tf.matmul(rows, affine.scale[:, tf.newaxis] * kernel)
-    return projected + tf.matmul(affine.shift[tf.newaxis, :], kernel)
+    projected = tf.matmul(rows, tf.expand_dims(affine.scale, 1) * kernel)
+    return projected + tf.matmul(tf.expand_dims(affine.shift, 0), kernel)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")

@@ -43,7 +43,7 @@ def dequantised(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf
         As ``normalise``, but each frame has the length that it has.
     """
     valid = tf.sequence_mask(num_frames, tf.shape(frames)[1])
-    kept = tf.cast(valid, tf.float32)[..., tf.newaxis]  # [B, T, 1]
+    kept = tf.expand_dims(tf.cast(valid, tf.float32), 2)  # [B, T, 1]
     return dequantise(frames[:, :, :RGB]) * kept, dequantise(frames[:, :, RGB:]) * kept, valid
 
 
@@ -63,7 +63,9 @@ def normalise(frames: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.Tensor, tf.T
     video, audio = dequantise(frames[:, :, :RGB]), dequantise(frames[:, :, RGB:])
     squared_norm = sum(tf.reduce_sum(tf.square(s), axis=2, keepdims=True) for s in (video, audio))
     # One factor a frame does both jobs: it scales to length 1, or to 0.
-    factor = tf.math.rsqrt(squared_norm) * tf.cast(valid, tf.float32)[..., tf.newaxis]  # [B, T, 1]
+    factor = tf.math.rsqrt(squared_norm) * tf.expand_dims(
+        tf.cast(valid, tf.float32), 2
+    )  # [B, T, 1]
     return video * factor, audio * factor, valid
 
 

@@ -49,7 +49,7 @@ class FisherVector(Pooling):
     ) -> tf.Tensor:
         """Pool float32 [B, T, D] to [B, 2 D K]: f1 then f2, each of length 1 and row-major."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
-        mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
+        mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
         sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
         squares = tf.matmul(shares, tf.square(frames), transpose_a=True)  # [B, K, D]
         # (x - c) / s = frame * slope + offset, so that f1 is the sum of its share and f2 that of

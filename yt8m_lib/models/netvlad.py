@@ -37,7 +37,7 @@ class LightVLAD(Pooling):
         # x = frame * scale + shift, summed: scale and shift leave the sum over frames. Clusters
         # come before features here, as what all clusters share then lies in the last axis.
         sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
-        mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
+        mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
         residuals = normalise_clusters(affine.scale * sums + mass * self._offset(affine))
         residuals = tf.transpose(residuals, [0, 2, 1])  # [B, K, D] -> [B, D, K]
         return tf.reshape(residuals, [-1, self.width])  # [B, D, K] -> [B, D * K]

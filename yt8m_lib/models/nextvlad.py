@@ -118,7 +118,7 @@ class NeXtVLAD(keras.layers.Layer):
         short = tf.reshape(expanded, [batch, count * self.groups, self.part])
         shares = self.assignment(expanded, attention, training=training)  # [B, T * G, K]
         sums = tf.matmul(shares, short, transpose_a=True)  # [B, K, F]
-        mass = tf.reduce_sum(shares, axis=1)[..., tf.newaxis]  # [B, K, 1]
+        mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
         residuals = l2_normalise(sums - mass * tf.transpose(self.centres))
         # [B, K, F] -> [B, F, K] -> [B, F * K]
         flat = tf.reshape(tf.transpose(residuals, [0, 2, 1]), [-1, self.width])
