@@ -175,6 +175,53 @@ def test_it_loads_without_this_project(exported):
     subprocess.run([sys.executable, "-c", script, str(exported[0])], check=True, cwd="/")
 
 
+@pytest.fixture(scope="module")
+def decoding_each_call(settings, batch, tmp_path_factory):
+    """Two members of each packing, in a graph that keeps no decoded weight; and their answer."""
+    parts, expected = [], 0.0
+    for name, codec in (("FVNet-mid", "linear"), ("NetVLAD-high", "entropy_4"), *EACH_CALL):
+        tf.keras.utils.set_random_seed(len(name))
+        model = models.build(settings.models[name], settings.data.classes)
+        stored = codecs.encode_weights([v.numpy() for v in model.variables], 1000, codec)
+        parts.append(Member(model, stored, "call"))
+        expected = expected + answer_of_decoded(model, stored, batch) / 5
+    folder = tmp_path_factory.mktemp("each_call") / "model"
+    export.save(EnsembleGraph(parts, [1.0] * 5), folder, settings, {}, None)
+    return folder, expected
+
+
+EACH_CALL = (("DBoF-mid", "linear_huffman"), ("DBoF-soft", "nf4"), ("LSTM-mid", "quantile"))
+
+
+def test_weights_decoded_on_each_call_answer_the_same_and_stay_as_stored(decoding_each_call, batch):
+    folder, expected = decoding_each_call
+    loaded = tf.saved_model.load(str(folder))
+    for _ in range(2):
+        answer = loaded.signatures["serving_default"](frames=batch[0], num_frames=batch[1])
+        np.testing.assert_allclose(answer["predictions"], expected, atol=2e-6)
+    kept = [w.decoded for m in loaded.members for w in m.weights if hasattr(w, "decoded")]
+    assert kept and all(tf.size(weight) == 0 for weight in kept)
+
+
+def test_without_a_recurrent_member_litert_runs_it(settings, batch, tmp_path):
+    """Of weights decoded on each call, ``LiteRT`` alone makes a file: no flex operations."""
+    parts = []
+    for name in ("NetVLAD-high", "FVNet-mid", "DBoF-mid"):
+        model = models.build(settings.models[name], settings.data.classes)
+        stored = codecs.encode_weights([v.numpy() for v in model.variables], 1000)
+        parts.append(Member(model, stored, "call"))
+    export.save(EnsembleGraph(parts, [1.0] * 3), tmp_path / "model", settings, {}, None)
+    wanted = ExportedModel(tmp_path / "model")(batch[0][:1], batch[1][:1])
+    converter = tf.lite.TFLiteConverter.from_saved_model(
+        str(tmp_path / "model"), signature_keys=["serving_default"]
+    )
+    converted = converter.convert()
+    run = tf.lite.Interpreter(model_content=converted).get_signature_runner("serving_default")
+    answer = run(frames=batch[0][:1].numpy(), num_frames=batch[1][:1].numpy())
+    np.testing.assert_allclose(answer["predictions"], wanted, atol=1e-5)
+    assert len(converted) < 1.5 * export.bytes_on_disk(tmp_path / "model")
+
+
 def test_a_model_over_the_budget_is_refused_and_nothing_is_left(exported, settings, tmp_path):
     with pytest.raises(BudgetError, match="the budget is 1,000"):
         export.save(exported[2], tmp_path / "model", settings, {}, budget=1000)

@@ -36,6 +36,7 @@ FEATURES = RGB + AUDIO
 Phase = Literal[
     "data", "teachers", "averaging", "distillation", "quantization", "ensembling", "report"
 ]
+Decode = Literal["once", "call"]
 Inference = Literal["valid_frames", "sample_all", "random_frames"]
 PHASES: tuple[Phase, ...] = Phase.__args__
 
@@ -134,6 +135,7 @@ class Quantization(Settings):
 
     more_than: Positive = 17_000  # variables with more elements than this are coded
     codec: Codec = "linear"  # how they are stored in the model that is shipped
+    decode: Decode = "once"  # there: by its first call, or on each call, in less memory
     # Other codecs tried on a student, to compare.
     compare: dict[Name, tuple[Codec, ...]] = Field(default_factory=dict)
 

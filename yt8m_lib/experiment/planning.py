@@ -227,6 +227,7 @@ def _ensemble_step(params: Params) -> Iterator[Step]:
             **_answering(params),
             **params.ensembling.model_dump(),
             codec=params.quantization.codec,
+            decode=params.quantization.decode,
             class_names=digest_of(class_names(params.data.vocabulary_file, params.data.classes)),
         ),
         parents={

@@ -82,12 +82,14 @@ class EnsembleSettings(AnsweringSettings):
     """How the ensemble is searched, and what the exported model calls its classes.
 
     Attributes:
+        decode: when the exported model decodes its weights.
         class_names: a hash of all names.
     """
 
     trials: int
     budget_bytes: int
     codec: str
+    decode: str
     class_names: str
 
 

@@ -2,7 +2,8 @@
 
 It takes raw uint8 frames and frame counts and needs none of this project's code to load. Weights
 lie in it as their codecs store them. Where decoding is slow, the first call does it once, into
-memory, so that every later call is as fast as with float32 weights.
+memory, so that every later call is as fast as with float32 weights; or every call does it, where
+memory is what is short.
 """
 
 import json
@@ -26,7 +27,7 @@ from yt8m_lib.methods.model_card import CARD, LABELS, write_card, write_labels
 from yt8m_lib.methods.signatures import FRAMES, NUM_FRAMES, signatures_of
 from yt8m_lib.methods.sizes import which_fit
 from yt8m_lib.scoring.intervals import Estimate
-from yt8m_lib.settings import Params
+from yt8m_lib.settings import Decode, Params
 
 PAIRS = 20  # of class and confidence, for each video
 DESCRIPTION = "yt8m.json"  # beside the graph: what is needed to read records for it
@@ -57,16 +58,23 @@ class Member(tf.Module):
     Args:
         model: a built model; only its computation is used.
         stored: its weights, in the order of ``model.variables``.
+        decode: weights whose decoding is slow are decoded ``once``, by the first call, or on each
+            ``call``, which takes the least memory.
 
     Attributes:
         nbytes: bytes of the stored weights.
         weights: the same weights as parts of the graph.
     """
 
-    def __init__(self, model: keras.Model, stored: Sequence[StoredVariable]):
+    def __init__(
+        self, model: keras.Model, stored: Sequence[StoredVariable], decode: Decode = "once"
+    ):
         super().__init__()
         self.nbytes = codecs.nbytes(stored)
         self.weights = [variable.graph_weight() for variable in stored]
+        if decode == "call":
+            for weight in self.weights:
+                weight.decode_each_call()
         places = {id(variable): place for place, variable in enumerate(model.variables)}
         trainable = [places[id(variable)] for variable in model.trainable_variables]
         rest = [places[id(variable)] for variable in model.non_trainable_variables]

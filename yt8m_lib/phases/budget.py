@@ -92,11 +92,12 @@ class Candidates:
 
     def _export(self, found: SearchResult, budget: int, folder: str | Path) -> int:
         """Write an ensemble as one SavedModel of at most so many bytes; returns its bytes."""
-        parts = []
+        parts, decode = [], self.experiment.params.quantization.decode
         for name in found.weights:
             student = self.experiment.plan[f"quantization/{name}"].parents["student"]
+            stored = codecs.load(self.runs[name].file(STORED))
             model = models.load(self.experiment.find(student).file(MODEL))
-            parts.append(export.Member(model, codecs.load(self.runs[name].file(STORED))))
+            parts.append(export.Member(model, stored, decode))
         graph = export.EnsembleGraph(parts, list(found.weights.values()))
         params, about = self.experiment.params, {"members": found.weights}
         counts = self.experiment.find("data/data").array(LABEL_COUNTS)

@@ -151,7 +151,8 @@ def _export(
 ) -> None:
     """Write the members that have a weight as one SavedModel."""
     forget_models()
-    parts = [export.Member(*_stored_model(run, members, name)) for name in weights]
+    decode = run.step.settings.decode
+    parts = [export.Member(*_stored_model(run, members, name), decode) for name in weights]
     graph = export.EnsembleGraph(parts, list(weights.values()))
     budget, counts = run.step.settings.budget_bytes, run.parent("data").array(names.LABEL_COUNTS)
     export.save(graph, folder, run.params, {"members": weights}, budget, counts)

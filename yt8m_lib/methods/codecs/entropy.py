@@ -53,9 +53,7 @@ class Entropy(Codec):
     def graph_weight(self, arrays: Arrays) -> UnpackedOnce:
         """A weight that the graph's first call unpacks."""
         return UnpackedOnce(
-            arrays,
-            lambda codes, own: tf.gather(own["centroids"], tf.cast(codes, tf.int32)),
-            lambda weight, own: weight.scatter_nd_update(own["places"][:, None], own["values"]),
+            arrays, lambda codes, own: tf.gather(own["centroids"], tf.cast(codes, tf.int32))
         )
 
 

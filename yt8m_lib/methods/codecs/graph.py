@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 Decode = Callable[[dict[str, tf.Variable]], tf.Tensor]
 
@@ -33,6 +34,9 @@ class GraphWeight(tf.Module):
     def forget(self) -> None:
         """Undo what ``prepare`` did, so that saving the graph does not save it."""
 
+    def decode_each_call(self) -> None:
+        """Decode on every call and keep nothing between them: the least memory."""
+
     def value(self) -> tf.Tensor:
         """The float32 weight in its own shape."""
         return self._decode(self.arrays)
@@ -48,22 +52,41 @@ class DecodedOnce(GraphWeight):
         arrays: the variable as its codec stores it.
         decode: makes the float32 weight of these arrays as TensorFlow variables, in any shape.
         shape: the weight's own shape.
+        decode_now: decodes faster where it is done on each call, as exactly as float32 allows;
+            ``decode`` where not given.
     """
 
-    def __init__(self, arrays: Mapping[str, np.ndarray], decode: Decode, shape: Sequence[int]):
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        decode: Decode,
+        shape: Sequence[int],
+        decode_now: Decode | None = None,
+    ):
         super().__init__(arrays, decode)
-        self.shape = tuple(shape)
+        self._decode_now = decode_now
+        self.shape, self._once = tuple(shape), True
         empty = tf.zeros([0], tf.float32)
         self.decoded = tf.Variable(empty, shape=[None], trainable=False, validate_shape=False)
 
     def prepare(self) -> Any:
         """Decode into memory."""
-        return self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
+        return self._into_memory() if self._once else tf.no_op()
 
     def forget(self) -> None:
         """Empty the decoded copy."""
         self.decoded.assign(tf.zeros([0], tf.float32))
 
+    @override
+    def decode_each_call(self) -> None:
+        self._once = False
+
     def value(self) -> tf.Tensor:
-        """The decoded copy in the weight's own shape."""
-        return tf.reshape(self.decoded, self.shape)
+        """The decoded copy in the weight's own shape, or what is decoded now."""
+        return tf.reshape(self.decoded if self._once else self._now(), self.shape)
+
+    def _into_memory(self) -> Any:
+        return self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
+
+    def _now(self) -> tf.Tensor:
+        return (self._decode_now or self._decode)(self.arrays)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from typing_extensions import override
 
 from yt8m_lib.methods.codecs.codec import Arrays
 from yt8m_lib.methods.codecs.graph import DecodedOnce
@@ -52,27 +53,23 @@ class UnpackedOnce(DecodedOnce):
     So nothing as large as the weight is made beside the decoded weight itself.
 
     Args:
-        arrays: what ``pack`` returned, and what else the codec keeps.
+        arrays: what ``pack`` returned, and what else the codec keeps; ``places`` int64 [m] are
+            those of weights that have no code, ``values`` float32 [m] these weights.
         decode: makes float32 [n] of uint8 codes [n] and of the codec's own variables.
-        finish: changes the decoded weight at the end, where the codec keeps values aside.
     """
 
     def __init__(
         self,
         arrays: Arrays,
         decode: Callable[[tf.Tensor, dict[str, tf.Variable]], tf.Tensor],
-        finish: Callable[[tf.Variable, dict[str, tf.Variable]], Any] = lambda weight, own: (
-            tf.no_op()
-        ),
     ):
         own = {name: arrays[name] for name in arrays if name not in ("packed", "ends", "shape")}
         super().__init__(own, decode, shape=tuple(map(int, arrays["shape"])))
         blocks = np.array([bytes(block) for block in _blocks(arrays)], object)
         self.blocks = tf.Variable(blocks, dtype=tf.string, trainable=False)
-        self._finish = finish
 
-    def prepare(self) -> Any:
-        """Unpack and decode into memory."""
+    @override
+    def _into_memory(self) -> Any:
         size = math.prod(self.shape)
         made = self.decoded.assign(tf.zeros([size]))
         blocks = self.blocks.read_value()
@@ -90,7 +87,26 @@ class UnpackedOnce(DecodedOnce):
                 lambda number: number < count, decode, [tf.constant(0, tf.int64)]
             )
         with tf.control_dependencies([done]):
-            return self._finish(self.decoded, self.arrays)
+            if "places" in self.arrays:
+                places, values = self.arrays["places"], self.arrays["values"]
+                return self.decoded.scatter_nd_update(places[:, None], values)
+            return tf.no_op()
+
+    @override
+    def _now(self) -> tf.Tensor:
+        blocks, count = self.blocks.read_value(), self.blocks.shape[0]
+        parts = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None])
+
+        def decode(number: tf.Tensor, parts: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            codes = tf.io.decode_raw(tf.io.decode_compressed(blocks[number], "ZLIB"), tf.uint8)
+            return number + 1, parts.write(number, self._decode(codes, self.arrays))
+
+        _, parts = tf.while_loop(lambda number, _: number < count, decode, [0, parts])
+        decoded = parts.concat()
+        if "places" in self.arrays:
+            places, values = self.arrays["places"], self.arrays["values"]
+            decoded = tf.tensor_scatter_nd_update(decoded, places[:, None], values)
+        return decoded
 
 
 def _deflated(block: np.ndarray) -> bytes:

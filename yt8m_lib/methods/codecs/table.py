@@ -77,11 +77,16 @@ class TableCodec(Codec):
 
     def graph_weight(self, arrays: Arrays) -> DecodedOnce:
         """A weight that is decoded once: looking up every code on each call is slow."""
-        return DecodedOnce(
-            arrays,
-            lambda stored: tf.gather(stored["centroids"], tf.cast(stored["codes"], tf.int32)),
-            shape=arrays["codes"].shape,
-        )
+        return DecodedOnce(arrays, looked_up, arrays["codes"].shape, self.decode_now)
+
+    def decode_now(self, stored: dict[str, tf.Variable]) -> tf.Tensor:
+        """What every call does where nothing is kept in memory: look up every code."""
+        return looked_up(stored)
+
+
+def looked_up(stored: dict[str, tf.Variable]) -> tf.Tensor:
+    """The centroid of every code, as a part of a graph."""
+    return tf.gather(stored["centroids"], tf.cast(stored["codes"], tf.int32))
 
 
 def sample(values: np.ndarray, seed: int) -> np.ndarray:
