@@ -20,7 +20,8 @@ from yt8m_lib.files import FileError
 from yt8m_lib.methods import codecs, export, tagging
 from yt8m_lib.methods.codecs import Codec
 from yt8m_lib.methods.codecs.graph import DecodedOnce
-from yt8m_lib.methods.export import BudgetError, EnsembleGraph, Member
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
+from yt8m_lib.methods.export import BudgetError
 from yt8m_lib.methods.exported import ExportedModel, ModelError
 from yt8m_lib.models.frames import dequantise
 

@@ -109,13 +109,14 @@ ROUNDS = 5
 def graph_of(name: str, way: str) -> Any:
     """A published model with random weights in a graph that stores and decodes them in some way."""
     from yt8m_lib import models
-    from yt8m_lib.methods import codecs, export
+    from yt8m_lib.methods import codecs
+    from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 
     codec, decode = WAYS[way]
     model, stored = models.build(PAPER.models[name], PAPER.data.classes), []
     for place, variable in enumerate(model.variables):
         stored += codecs.encode_weights([random_weights(variable.shape, [0, place])], codec=codec)
-    return export.EnsembleGraph([export.Member(model, stored, decode)], [1.0])
+    return EnsembleGraph([Member(model, stored, decode)], [1.0])
 
 
 def time_decoding(name: str) -> list[dict]:
@@ -123,7 +124,7 @@ def time_decoding(name: str) -> list[dict]:
     devices.prepare()
     import tensorflow as tf
 
-    from yt8m_lib.methods import export
+    from yt8m_lib.methods.ensemble_graph import seconds_to_tag
 
     graphs, rows = {way: graph_of(name, way) for way in WAYS}, []
     for videos in (16, 128):
@@ -132,7 +133,7 @@ def time_decoding(name: str) -> list[dict]:
         best = dict.fromkeys(graphs, float("inf"))
         for _ in range(ROUNDS + 1):  # the first also traces and decodes, so it is no minimum
             for way, graph in graphs.items():
-                best[way] = min(best[way], export.seconds(graph, held))
+                best[way] = min(best[way], seconds_to_tag(graph, held))
         for way, seconds in best.items():
             ratio = seconds / best["float32"]
             rows.append({"weights": way, "batch": videos, "seconds": seconds, "ratio": ratio})
@@ -180,6 +181,7 @@ def build_graph(folder: str) -> dict:
 
     from yt8m_lib import models
     from yt8m_lib.methods import codecs, export
+    from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 
     started, members, checksums = time.perf_counter(), [], []
     for number, name in enumerate(PUBLISHED):
@@ -190,10 +192,10 @@ def build_graph(folder: str) -> dict:
             stored += codecs.encode_weights([weights], codec="linear_huffman")
             (published,) = codecs.decode_weights(codecs.encode_weights([weights]))
             checksums.append((int(weights.size), zlib.crc32(published.tobytes())))
-        members.append(export.Member(model, stored))
+        members.append(Member(model, stored))
     Path(folder).with_suffix(".json").write_text(json.dumps(checksums))
     keras.backend.clear_session()
-    graph = export.EnsembleGraph(members, [1.0] * len(members))
+    graph = EnsembleGraph(members, [1.0] * len(members))
     size = export.save(graph, folder, PAPER, {}, PAPER.ensembling.budget_bytes)
     return {
         "members": " + ".join(PUBLISHED),

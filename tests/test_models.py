@@ -11,6 +11,7 @@ import tensorflow as tf
 from yt8m_lib import checkpoints, families, models, params
 from yt8m_lib.families import Family
 from yt8m_lib.methods import codecs, devices, export, training
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
@@ -283,7 +284,7 @@ def test_a_family_is_one_file_and_one_record(toy_family, tmp_path):
     np.testing.assert_array_equal(loaded(videos()), wanted)
 
     stored = codecs.encode_weights((v.numpy() for v in loaded.variables), codec="float32")
-    graph = export.EnsembleGraph([export.Member(loaded, stored)], [1.0])
+    graph = EnsembleGraph([Member(loaded, stored)], [1.0])
     smoke = params.load("params/smoke.yaml")
     export.save(graph, tmp_path / "exported", smoke, {}, budget=None)
     tag = ExportedModel(tmp_path / "exported")

@@ -19,6 +19,7 @@ from yt8m_lib.data.records import FrameVideo, write_frame_records
 from yt8m_lib.data.shards import DataError
 from yt8m_lib.files import FileError, check_writable, written_whole
 from yt8m_lib.methods import challenge_csv, codecs, export, tagging
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel, ModelError
 from yt8m_lib.scoring import metrics
 from yt8m_lib.settings import ROOT
@@ -37,7 +38,7 @@ def exported(settings, folder, spoil=None, counts=None):
     weights = codecs.encode_weights([v.numpy() for v in model.variables], codec="float32")
     if spoil is not None:
         weights[-1].arrays["values"] = np.full_like(weights[-1].arrays["values"], spoil)
-    graph = export.EnsembleGraph([export.Member(model, weights)], [1.0])
+    graph = EnsembleGraph([Member(model, weights)], [1.0])
     export.save(graph, folder, settings, {}, None, counts)
     return str(folder)
 

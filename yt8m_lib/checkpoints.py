@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from yt8m_lib.errors import UserError, nearest
 from yt8m_lib.methods import codecs, export
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.models import build
 from yt8m_lib.models.baseline import MeanFrame
 from yt8m_lib.models.normalization import BatchNorm
@@ -111,7 +112,7 @@ def export_imported(
     weights = [variable.numpy() for variable in model.variables]
     codec = params.quantization.codec if quantize else "float32"
     stored = codecs.encode_weights(weights, params.quantization.more_than, codec)
-    graph = export.EnsembleGraph([export.Member(model, stored)], [1.0])
+    graph = EnsembleGraph([Member(model, stored)], [1.0])
     return export.save(graph, folder, params, {"members": {name: 1.0}}, budget=None)
 
 

@@ -14,7 +14,7 @@ from yt8m_lib.models.frames import quantise
 from yt8m_lib.settings import FEATURES, Data
 
 if TYPE_CHECKING:
-    from yt8m_lib.methods.export import EnsembleGraph
+    from yt8m_lib.methods.ensemble_graph import EnsembleGraph
 
 Signatures = dict[str, Callable]
 

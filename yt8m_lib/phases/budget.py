@@ -13,6 +13,7 @@ from yt8m_lib.experiment.answers import LABEL_COUNTS, MODEL, PREDICTIONS, STORED
 from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods import codecs, ensembling, export, sizes
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.ensembling import EnsembleError, SearchResult
 from yt8m_lib.methods.export import BudgetError
 from yt8m_lib.phases import serving
@@ -97,8 +98,8 @@ class Candidates:
             student = self.experiment.plan[f"quantization/{name}"].parents["student"]
             stored = codecs.load(self.runs[name].file(STORED))
             model = models.load(self.experiment.find(student).file(MODEL))
-            parts.append(export.Member(model, stored, decode))
-        graph = export.EnsembleGraph(parts, list(found.weights.values()))
+            parts.append(Member(model, stored, decode))
+        graph = EnsembleGraph(parts, list(found.weights.values()))
         params, about = self.experiment.params, {"members": found.weights}
         counts = self.experiment.find("data/data").array(LABEL_COUNTS)
         export.save(graph, folder, params, about, budget, counts)

@@ -19,6 +19,7 @@ from yt8m_lib.experiment import registry
 from yt8m_lib.experiment.runs import FinishedRun, RunLog
 from yt8m_lib.experiment.steps import StudentStep
 from yt8m_lib.methods import codecs, ensembling, export, inference, sizes
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
 from yt8m_lib.phases import serving
 from yt8m_lib.phases.measuring import log_answers, log_gap
@@ -152,8 +153,8 @@ def _export(
     """Write the members that have a weight as one SavedModel."""
     forget_models()
     decode = run.step.settings.decode
-    parts = [export.Member(*_stored_model(run, members, name), decode) for name in weights]
-    graph = export.EnsembleGraph(parts, list(weights.values()))
+    parts = [Member(*_stored_model(run, members, name), decode) for name in weights]
+    graph = EnsembleGraph(parts, list(weights.values()))
     budget, counts = run.step.settings.budget_bytes, run.parent("data").array(names.LABEL_COUNTS)
     export.save(graph, folder, run.params, {"members": weights}, budget, counts)
 

@@ -9,7 +9,8 @@ from yt8m_lib.data.records import Records
 from yt8m_lib.experiment.answers import MODEL, STORED
 from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.experiment.tracking import Experiment
-from yt8m_lib.methods import codecs, export, inference
+from yt8m_lib.methods import codecs, inference
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member, seconds_to_tag
 from yt8m_lib.methods.sensitivity import squared_gradients
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.phases.measuring import log_answers
@@ -113,8 +114,8 @@ def _time_both(
 ) -> dict[str, float]:
     """Seconds for the same videos with float32 and with coded weights: the best of some rounds."""
     graphs = {
-        "seconds_float32": export.EnsembleGraph([export.Member(model, plain)], [1.0]),
-        "seconds_quantized": export.EnsembleGraph([export.Member(model, stored)], [1.0]),
+        "seconds_float32": EnsembleGraph([Member(model, plain)], [1.0]),
+        "seconds_quantized": EnsembleGraph([Member(model, stored)], [1.0]),
     }
     batches = validation.batches(params.inference_batch).take(
         -(-TIMED_VIDEOS // params.inference_batch)
@@ -125,5 +126,5 @@ def _time_both(
     best = dict.fromkeys(graphs, np.inf)
     for _ in range(ROUNDS):  # in turn, so that a slow moment of the machine hits both
         for name, graph in graphs.items():
-            best[name] = min(best[name], export.seconds(graph, held))
+            best[name] = min(best[name], seconds_to_tag(graph, held))
     return best
