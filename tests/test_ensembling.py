@@ -17,10 +17,9 @@ from yt8m_lib.methods.ensembling import (
     combine_full,
     fit_budget,
     flat_weights,
-    greedy_search,
-    random_search,
 )
 from yt8m_lib.methods.export import BudgetError
+from yt8m_lib.methods.weight_search import greedy_search, powell_search, random_search
 from yt8m_lib.phases import ensembling as phase
 from yt8m_lib.phases.budget import Candidates
 from yt8m_lib.scoring import metrics
@@ -151,6 +150,25 @@ def test_a_budget_is_filled_with_what_its_bytes_buy():
         greedy_search(models, sizes, 0)
 
 
+def test_powells_method_starts_flat_stays_within_budget_and_trials():
+    models = made(1.5, 2.0, 2.5, 6.0)
+    sizes = {"m0": 60, "m1": 30, "m2": 30, "m3": 1}
+    found = powell_search(models, sizes, 1000, trials=60)
+    flat = selected(combine(models, flat_weights(models)))
+    assert found.trials["gap"][0] == pytest.approx(metrics.gap(flat), abs=1e-6)
+    assert len(found.trials) == 60 and found.gap > found.trials["gap"][0]
+    assert found.gap == pytest.approx(
+        metrics.gap(selected(combine(models, found.weights))), abs=1e-6
+    )
+    small = powell_search(models, sizes, 60, trials=60)
+    assert small.trials["bytes"].max() <= 60 and small.weights == pytest.approx(
+        powell_search(models, sizes, 60, trials=60).weights
+    )
+    assert len(powell_search({"m0": models["m0"]}, sizes, 1000, trials=5).weights) == 1
+    with pytest.raises(EnsembleError, match="no member fits into 0 bytes"):
+        powell_search(models, sizes, 0)
+
+
 def test_members_are_chosen_again_where_the_graph_is_larger_than_was_thought(monkeypatch):
     models, asked = made(0.3, 0.3, 0.3), []
     candidates = object.__new__(Candidates)
@@ -212,9 +230,10 @@ class FakeRun:
     def __init__(self, folder, settings, trials):
         sections = {"experiment": "fake", "results": str(folder)}
         self.params, self.seed = settings.model_copy(update=sections), 3
-        ensembling = settings.ensembling.model_copy(update={"trials": trials})
+        ensembling = settings.ensembling.model_dump() | {"trials": trials, "decode": "once"}
         self.step = SimpleNamespace(
-            settings=ensembling, parents={"students": ["distillation/a", "distillation/b"]}
+            settings=SimpleNamespace(**ensembling),
+            parents={"students": ["distillation/a", "distillation/b"]},
         )
         step = SimpleNamespace(round=2)  # so no family is compared with its teachers
         self.experiment = SimpleNamespace(plan={k: step for k in self.step.parents["students"]})
@@ -250,6 +269,9 @@ class FakeMember:
 
     def file(self, name):
         return self.folder / name
+
+    def array(self, name):
+        return np.load(self.folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +309,9 @@ def measured(tmp_path_factory):
         inference.predict([built], videos, settings)[0].save(at / "predictions.npz")
         np.save(at / "label_counts.npy", np.arange(40))
         run.members[name] = FakeMember(at, 24, 1000)
-    phase.build(run, videos)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(phase.registry, "register", lambda run: None)  # there is no store
+        phase.build(run, videos)
     return run, videos
 
 

@@ -14,7 +14,7 @@ from yt8m_lib import params
 from yt8m_lib.cli import main
 from yt8m_lib.experiment.executors import OwnKernelManager
 from yt8m_lib.experiment.tracking import Experiment
-from yt8m_lib.methods import ensembling, export
+from yt8m_lib.methods import ensembling, export, weight_search
 from yt8m_lib.methods.sizes import GRAPH_BYTES
 from yt8m_lib.report import findings, tables
 from yt8m_lib.report.claims import CLAIMS
@@ -129,7 +129,7 @@ def test_no_choice_reads_the_report_half(smoke):
     runs = {name: experiment.find(f"quantization/{name}") for name in members}
     sizes = {n: int(r.metrics["size_bytes"]) + GRAPH_BYTES for n, r in runs.items()}
     budget, seed = step.settings.budget_bytes, experiment.plan.seed(step)
-    found = ensembling.random_search(members, sizes, budget, step.settings.trials, seed)
+    found = weight_search.random_search(members, sizes, budget, step.settings.trials, seed)
     recorded = experiment.find(step.key).table("members").set_index("model")["weight"]
     assert found.weights == {name: w for name, w in recorded.items() if w}
     name = next(iter(members))  # and the nonsense is seen where values are reported

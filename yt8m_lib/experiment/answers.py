@@ -22,6 +22,9 @@ FLAT = "flat"
 CLASS_PRIOR = "class_prior"
 FIRST_ROUND = "first_round"
 
+# Ensembles of the same members whose weights were searched otherwise, in as many trials.
+POWELL, GREEDY = "powell", "greedy"
+
 
 def alone(family: str) -> str:
     """The best ensemble of one family's members."""

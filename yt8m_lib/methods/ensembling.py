@@ -5,7 +5,6 @@ says how good the choice is for videos that it did not see.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -25,22 +24,6 @@ from yt8m_lib.scoring.ranking import blocks, top
 
 class EnsembleError(UserError):
     """No ensemble can be made of these models; the message says why."""
-
-
-@dataclass(frozen=True, eq=False)
-class SearchResult:
-    """What a search over ensemble weights found.
-
-    Attributes:
-        weights: of the members that are used, the largest first; they sum to 1.
-        gap: the GAP of that ensemble on the selection half.
-        trials: a row for each trial, in the order of the search: ``trial``, ``gap``, ``best`` (the
-            highest GAP so far), ``bytes``, then each member's weight under its name.
-    """
-
-    weights: dict[str, float]
-    gap: float
-    trials: pd.DataFrame
 
 
 def best_combination(candidates: Mapping[str, Predictions], size: int = 3) -> pd.DataFrame:
@@ -65,7 +48,7 @@ def best_combination(candidates: Mapping[str, Predictions], size: int = 3) -> pd
         raise EnsembleError(
             f"no combination of {size} among {len(names)} models: {', '.join(names)}"
         )
-    scorer = _Scorer(list(candidates.values()))
+    scorer = Scorer(list(candidates.values()))
     rows = []
     for chosen in combinations(range(len(names)), size):
         weights = np.isin(np.arange(len(names)), chosen) / size
@@ -153,87 +136,7 @@ def combine_full(
     return {name: Predictions.concatenate(found) for name, found in parts.items()}
 
 
-def random_search(
-    members: Mapping[str, Predictions],
-    sizes: Mapping[str, int],
-    budget: int,
-    trials: int = 500,
-    seed: int = 0,
-) -> SearchResult:
-    """Look for the weights of the best ensemble that fits into a budget (sec. 9: 500 trials).
-
-    Trial 0 is the flat average. The others draw fresh weights and vary the best weights so far, in
-    turn. Where a trial's members are too large together, those of lowest weight that do not fit
-    beside the others are left out.
-
-    Args:
-        members: predictions of the same videos, by name.
-        sizes: bytes of each member.
-        budget: bytes of a whole ensemble.
-        trials: how many weightings to try.
-        seed: decides the random draws.
-
-    Raises:
-        EnsembleError: when no member fits, or no video is in the selection half.
-        ValueError: when a size is missing, or the videos differ.
-    """
-    missing = [name for name in members if name not in sizes]
-    if missing or trials < 1:
-        raise ValueError(f"{trials} trials; no size given of {', '.join(missing) or 'none'}")
-    fit_budget({name: sizes[name] for name in members}, budget)  # refuse early, naming all sizes
-    names = [name for name in members if sizes[name] <= budget]
-    scorer = _Scorer([members[name] for name in names])
-    rng = np.random.default_rng(seed)
-    tried, gaps = [], []
-    for trial in range(trials):
-        best = tried[int(np.argmax(gaps))] if gaps else None
-        weights = _draw_weights(rng, trial, best, len(names))
-        tried.append(_fitted_to_budget(weights, names, sizes, budget))
-        gaps.append(scorer.gap(tried[-1]))
-    return _result(names, sizes, np.stack(tried), np.array(gaps))
-
-
-def greedy_search(
-    members: Mapping[str, Predictions],
-    sizes: Mapping[str, int],
-    budget: int,
-    picks: int = 40,
-) -> SearchResult:
-    """Fill a budget pick by pick: each time the member whose one more vote raises GAP the most.
-
-    A member may be picked again, which raises its weight and costs no bytes; so a member whose
-    bytes buy less than another's is left out. From "Ensemble selection from libraries of models"
-    (Caruana et al. 2004), with a budget.
-
-    Args:
-        members: predictions of the same videos, by name; the same model may be there at several
-            sizes, under several names.
-        sizes: bytes of each member.
-        budget: bytes of a whole ensemble.
-        picks: how many votes to give at most.
-
-    Returns:
-        The best ensemble on the way; its ``trials`` has a row a pick.
-
-    Raises:
-        EnsembleError: when no member fits, or no video is in the selection half.
-    """
-    fit_budget({name: sizes[name] for name in members}, budget)  # refuse, naming all sizes
-    names = [name for name in members if sizes[name] <= budget]
-    scorer = _Scorer([members[name] for name in names])
-    nbytes, votes = np.array([sizes[name] for name in names]), np.zeros(len(names))
-    tried, gaps = [], []
-    for _ in range(picks):
-        room = budget - nbytes[votes > 0].sum()
-        free = np.flatnonzero((votes > 0) | (nbytes <= room))
-        found = [scorer.gap((votes + np.eye(len(names))[i]) / (votes.sum() + 1)) for i in free]
-        votes[free[int(np.argmax(found))]] += 1
-        tried.append(votes / votes.sum())
-        gaps.append(max(found))
-    return _result(names, sizes, np.stack(tried), np.array(gaps))
-
-
-class _Scorer:
+class Scorer:
     """The GAP on the selection half of M models at any weights, for one small product a video.
 
     Only the classes among some model's 20 best are looked at in a video. A class that is in no
@@ -266,49 +169,3 @@ class _Scorer:
             confidences.append(highest.ravel())
             hits.append(np.take_along_axis(found, best.astype(np.intp), axis=1).ravel())
         return gap_of_pool(np.concatenate(confidences), np.concatenate(hits), self.positives)
-
-
-def _draw_weights(
-    rng: np.random.Generator, trial: int, best: np.ndarray | None, count: int
-) -> np.ndarray:
-    """Draw weights [M] for a trial, at least one above 0; their sum is any number.
-
-    Args:
-        rng: where the draws come from.
-        trial: its number; odd ones draw fresh weights, even ones vary the best.
-        best: the weights [M] with the highest GAP so far; None before the first trial.
-        count: the number of members, M.
-    """
-    if best is None:
-        return np.ones(count)
-    if trial % 2:  # uniform over all mixtures of a random share of the members
-        weights = rng.exponential(size=count) * (rng.random(count) < rng.uniform(0.3, 1))
-        return weights if weights.any() else np.ones(count)
-    invited = (rng.random(count) < 0.1) * rng.exponential(1 / count, count)
-    return best * rng.lognormal(0, 0.3, count) + invited
-
-
-def _fitted_to_budget(
-    weights: np.ndarray, names: Sequence[str], sizes: Mapping[str, int], budget: int
-) -> np.ndarray:
-    """The weights [M] with 0 for members that do not fit beside heavier ones; they sum to 1."""
-    order = [names[i] for i in np.argsort(-weights, kind="stable") if weights[i] > 0]
-    fitting = fit_budget(sizes, budget, order)
-    weights = np.where(np.isin(names, fitting), weights, 0)
-    return weights / weights.sum()
-
-
-def _result(
-    names: Sequence[str], sizes: Mapping[str, int], tried: np.ndarray, gaps: np.ndarray
-) -> SearchResult:
-    best = int(np.argmax(gaps))
-    order = np.argsort(-tried[best], kind="stable")
-    table = {
-        "trial": np.arange(len(gaps)),
-        "gap": gaps,
-        "best": np.maximum.accumulate(gaps),
-        "bytes": (tried > 0) @ np.array([sizes[name] for name in names]),
-    }
-    weights = {names[i]: float(tried[best, i]) for i in order if tried[best, i] > 0}
-    table |= {name: tried[:, i] for i, name in enumerate(names)}
-    return SearchResult(weights, float(gaps[best]), pd.DataFrame(table))

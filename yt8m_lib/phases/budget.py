@@ -12,10 +12,11 @@ from yt8m_lib import models
 from yt8m_lib.experiment.answers import LABEL_COUNTS, MODEL, PREDICTIONS, STORED
 from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.tracking import Experiment
-from yt8m_lib.methods import codecs, ensembling, export, sizes
+from yt8m_lib.methods import codecs, ensembling, export, sizes, weight_search
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
-from yt8m_lib.methods.ensembling import EnsembleError, SearchResult
+from yt8m_lib.methods.ensembling import EnsembleError
 from yt8m_lib.methods.export import BudgetError
+from yt8m_lib.methods.weight_search import SearchResult
 from yt8m_lib.phases import serving
 from yt8m_lib.scoring.intervals import gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
@@ -52,7 +53,7 @@ class Candidates:
 
     def best(self, budget: int) -> SearchResult:
         """The ensemble of at most so many bytes on disk with the highest GAP, selection half."""
-        return ensembling.greedy_search(self.answers, self.sizes, budget)
+        return weight_search.greedy_search(self.answers, self.sizes, budget)
 
     def curve(self, largest: int | None = None) -> pd.DataFrame:
         """What growing budgets buy.

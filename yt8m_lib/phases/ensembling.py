@@ -18,7 +18,7 @@ from yt8m_lib.experiment import answers as names
 from yt8m_lib.experiment import registry
 from yt8m_lib.experiment.runs import FinishedRun, RunLog
 from yt8m_lib.experiment.steps import StudentStep
-from yt8m_lib.methods import codecs, ensembling, export, inference, sizes
+from yt8m_lib.methods import codecs, ensembling, export, inference, sizes, weight_search
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
 from yt8m_lib.phases import serving
@@ -29,7 +29,7 @@ from yt8m_lib.scoring.intervals import gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
 from yt8m_lib.settings import Params
 
-Search = Callable[[Iterable[str]], ensembling.SearchResult]
+Search = Callable[[Iterable[str]], weight_search.SearchResult]
 
 
 def build(run: RunLog, validation: Records) -> None:
@@ -43,9 +43,9 @@ def build(run: RunLog, validation: Records) -> None:
     needed = {name: size + sizes.GRAPH_BYTES for name, size in stored.items()}
     budget, trials = settings.budget_bytes, settings.trials
 
-    def search(some: Iterable[str]) -> ensembling.SearchResult:
+    def search(some: Iterable[str]) -> weight_search.SearchResult:
         chosen = {name: answers[name] for name in some}
-        return ensembling.random_search(chosen, needed, budget, trials, run.seed)
+        return weight_search.random_search(chosen, needed, budget, trials, run.seed)
 
     run.say(sizes.which_fit(stored, budget))
     found = search(answers)
@@ -55,6 +55,14 @@ def build(run: RunLog, validation: Records) -> None:
     log_answers(run, tuned)
     log_gap(run, names.CLASS_PRIOR, _class_prior(run.parent("data"), tuned))
     parts = _search_parts(run, [name for name in answers if needed[name] <= budget], search)
+    picks = max(1, trials // len(answers))  # each tries every member
+    otherwise = {
+        names.POWELL: weight_search.powell_search(answers, needed, budget, trials),
+        names.GREEDY: weight_search.greedy_search(answers, needed, budget, picks),
+    }
+    for name, other in otherwise.items():
+        run.metrics(**{f"gap_selection_{name}": other.gap, f"{name}_bytes": _bytes(other, stored)})
+        parts[name] = other.weights
     weights = {names.FLAT: ensembling.flat_weights(flat)} | parts
     for name, combined in _combined(run, members, weights, validation).items():
         # The same ensemble is the same answers: another graph's rounding would not be a difference.
@@ -69,11 +77,15 @@ def build(run: RunLog, validation: Records) -> None:
         **metrics.evaluate(report_half(tuned)),
         flat_bytes=sum(stored[name] for name in flat),
         gap_selection=found.gap,
-        size_bytes=sum(stored[name] for name in found.weights),
+        size_bytes=_bytes(found, stored),
         saved_model_bytes=export.bytes_on_disk(folder),
         inference_seconds=seconds,
     )
     registry.register(run)
+
+
+def _bytes(found: weight_search.SearchResult, stored: dict[str, int]) -> int:
+    return sum(stored[name] for name in found.weights)
 
 
 def _members(weights: dict[str, float], stored: dict[str, int]) -> pd.DataFrame:

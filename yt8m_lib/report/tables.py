@@ -140,6 +140,16 @@ def ensemble_table(experiment: Experiment) -> pd.DataFrame:
         {"model": "ensemble (flat)", "weight": 1.0, "bytes": all_bytes, "gap": flat.value},
         {"model": "ensemble (tuned)", "weight": 1.0, "bytes": used_bytes, "gap": tuned.value}
         | _judge(CLAIMS["11"], tuned - flat),
+        *(
+            {
+                "model": f"ensemble ({search})",
+                "weight": 1.0,
+                "bytes": int(run.metrics[f"{search}_bytes"]),
+                "gap": run.gap(search).value,
+            }
+            for search in (answers.POWELL, answers.GREEDY)
+            if run.has_gap(search)
+        ),
         {"model": "class prior", "gap": run.gap(answers.CLASS_PRIOR).value},
     ]
     for step, teacher in _finished(experiment, experiment.plan.of("teachers")):
