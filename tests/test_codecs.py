@@ -285,11 +285,21 @@ def test_a_file_that_names_an_unknown_codec_is_refused(weights, tmp_path):
 def test_the_more_sensitive_variable_gets_the_finer_step_and_the_bits_are_kept():
     rng = np.random.default_rng(6)
     weights = [rng.standard_normal((200, 300)).astype(np.float32) for _ in range(3)]
-    steps = allocated.steps_for(weights, [1.0, 16.0, 0.25], 4.0)
-    np.testing.assert_allclose(np.array(steps) / steps[0], [1, 1 / 4, 2], rtol=1e-6)
-    stored = codecs.encode_weights(weights, codec="allocated_4", sensitivities=[1.0, 16.0, 0.25])
+    felt = [1.0, 2.25, 0.49]
+    steps = allocated.steps_for(weights, felt, 4.0)
+    np.testing.assert_allclose(np.array(steps) / steps[0], [1, 1 / 1.5, 1 / 0.7], rtol=1e-6)
+    stored = codecs.encode_weights(weights, codec="allocated_4", sensitivities=felt)
     bits = [8 * variable.nbytes / 60_000 for variable in stored]
     assert np.mean(bits) == pytest.approx(4, abs=0.01) and bits[2] < bits[0] < bits[1]
+
+
+def test_no_variable_is_rounded_away_because_the_loss_hardly_feels_it():
+    rng = np.random.default_rng(6)
+    weights = [rng.standard_normal((200, 300)).astype(np.float32) for _ in range(3)]
+    steps = allocated.steps_for(weights, [1.0, 1e6, 1e-6], 4.0)
+    alone = allocated.step_for(weights[2], 4.0)
+    assert steps[2] == pytest.approx(allocated.FARTHEST * alone)
+    assert min(steps) == pytest.approx(alone / allocated.FARTHEST, rel=0.02)
 
 
 def test_sharing_out_lowers_the_loss_that_storing_costs():

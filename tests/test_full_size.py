@@ -101,9 +101,8 @@ WAYS = {
     "linear, decoded once": ("linear", "once"),
     "linear, decoded on each call": ("linear", "call"),
     "linear_huffman, decoded once": ("linear_huffman", "once"),
-    "linear_huffman, decoded on each call": ("linear_huffman", "call"),
 }
-ROUNDS = 5
+ROUNDS = 3
 
 
 def graph_of(name: str, way: str) -> Any:

@@ -4,6 +4,9 @@ Let one weight of variable l move by the rounding error of step d: the loss rise
 ``s_l d^2 / 24``, where s_l is the variable's sensitivity. Halving d costs one bit a weight in every
 variable alike, so at the optimum ``s_l d_l^2`` is the same everywhere: ``d_l = c / sqrt(s_l)``. The
 constant c is the only free number; it is chosen so that the bits are those asked for.
+
+That is true of small errors alone. So no step is more than ``FARTHEST`` times the one that gives
+its variable those bits by itself: the loss of what is nearly rounded away is no parabola.
 """
 
 import math
@@ -11,9 +14,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from yt8m_lib.methods.codecs.entropy import Entropy, bits_at, encode_with, range_of_steps, sampled
+from yt8m_lib.methods.codecs.entropy import Entropy, bits_at, encode_with, sampled, step_for
 
 ROUNDS = 24  # of halving the range of c
+FARTHEST = 2.0  # one bit a weight
 
 
 class Allocated(Entropy):
@@ -50,24 +54,32 @@ def steps_for(
     steps: list[float | None] = [None] * len(weights)
     if not known:
         return steps
-    samples = {i: sampled(weights[i]) for i in known}
-    finest = {i: 1 / math.sqrt(sensitivities[i]) for i in known}  # the step at c = 1
-    ranges = [(range_of_steps(samples[i]), math.log2(finest[i])) for i in known]
-    low = min(least - unit for (least, _), unit in ranges)
-    high = max(greatest - unit for (_, greatest), unit in ranges)
+    samples = [sampled(weights[i]) for i in known]
+    alone = np.array([step_for(weights[i], bits) for i in known])  # at those bits by itself
+    unit = 1 / np.sqrt([sensitivities[i] for i in known])  # the steps at c = 1
+    low, high = (
+        math.log2((alone / unit).min() / FARTHEST),
+        math.log2((alone / unit).max() * FARTHEST),
+    )
+    elements = [weights[i].size for i in known]
     for _ in range(ROUNDS):
         middle = (low + high) / 2
-        taken = sum(
-            bits_at(samples[i], 2.0**middle * finest[i], weights[i].shape) * weights[i].size
-            for i in known
-        )
-        if taken > bits * sum(weights[i].size for i in known):
+        tried = _within_reach(2.0**middle * unit, alone)
+        taken = [
+            bits_at(sample, step, weights[i].shape)
+            for i, sample, step in zip(known, samples, tried, strict=True)
+        ]
+        if np.dot(taken, elements) > bits * sum(elements):
             low = middle
         else:
             high = middle
-    for i in known:
-        steps[i] = 2.0**high * finest[i]
+    for i, step in zip(known, _within_reach(2.0**high * unit, alone), strict=True):
+        steps[i] = float(step)
     return steps
+
+
+def _within_reach(steps: np.ndarray, alone: np.ndarray) -> np.ndarray:
+    return np.clip(steps, alone / FARTHEST, alone * FARTHEST)
 
 
 ALLOCATED_4, ALLOCATED_3_5, ALLOCATED_3 = Allocated(4), Allocated(3.5), Allocated(3)

@@ -71,7 +71,9 @@ class DecodedOnce(GraphWeight):
 
     def prepare(self) -> Any:
         """Decode into memory."""
-        return self._into_memory() if self._once else tf.no_op()
+        if not self._once:
+            return tf.no_op()
+        return self.decoded.assign(tf.reshape(self._whole(), [-1]))
 
     def forget(self) -> None:
         """Empty the decoded copy."""
@@ -83,10 +85,9 @@ class DecodedOnce(GraphWeight):
 
     def value(self) -> tf.Tensor:
         """The decoded copy in the weight's own shape, or what is decoded now."""
-        return tf.reshape(self.decoded if self._once else self._now(), self.shape)
+        return tf.reshape(self.decoded if self._once else self._whole(), self.shape)
 
-    def _into_memory(self) -> Any:
-        return self.decoded.assign(tf.reshape(self._decode(self.arrays), [-1]))
-
-    def _now(self) -> tf.Tensor:
-        return (self._decode_now or self._decode)(self.arrays)
+    def _whole(self) -> tf.Tensor:
+        """The decoded weight, in any shape."""
+        decode = self._decode if self._once else self._decode_now or self._decode
+        return decode(self.arrays)

@@ -8,7 +8,6 @@ repeat, and looking for them takes ten times as long.
 import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -50,7 +49,8 @@ def bytes_around(shape: Sequence[int]) -> int:
 class UnpackedOnce(DecodedOnce):
     """A weight whose packed codes the graph's first call unpacks and decodes, block by block.
 
-    So nothing as large as the weight is made beside the decoded weight itself.
+    The blocks are joined and become the decoded weight as a whole: a variable that was written to
+    in parts would be copied each time that it is read.
 
     Args:
         arrays: what ``pack`` returned, and what else the codec keeps; ``places`` int64 [m] are
@@ -69,31 +69,7 @@ class UnpackedOnce(DecodedOnce):
         self.blocks = tf.Variable(blocks, dtype=tf.string, trainable=False)
 
     @override
-    def _into_memory(self) -> Any:
-        size = math.prod(self.shape)
-        made = self.decoded.assign(tf.zeros([size]))
-        blocks = self.blocks.read_value()
-
-        def decode(number: tf.Tensor) -> tuple[tf.Tensor]:
-            codes = tf.io.decode_raw(tf.io.decode_compressed(blocks[number], "ZLIB"), tf.uint8)
-            start = number * BLOCK
-            part = self.decoded[start : tf.minimum(start + BLOCK, size)]
-            with tf.control_dependencies([part.assign(self._decode(codes, self.arrays))]):
-                return (number + 1,)
-
-        with tf.control_dependencies([made]):
-            count = self.blocks.shape[0]
-            (done,) = tf.while_loop(
-                lambda number: number < count, decode, [tf.constant(0, tf.int64)]
-            )
-        with tf.control_dependencies([done]):
-            if "places" in self.arrays:
-                places, values = self.arrays["places"], self.arrays["values"]
-                return self.decoded.scatter_nd_update(places[:, None], values)
-            return tf.no_op()
-
-    @override
-    def _now(self) -> tf.Tensor:
+    def _whole(self) -> tf.Tensor:
         blocks, count = self.blocks.read_value(), self.blocks.shape[0]
         parts = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=[None])
 
