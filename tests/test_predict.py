@@ -250,6 +250,16 @@ def test_what_is_kept_of_other_settings_or_of_a_changed_shard_is_not_used(
         tagging.predict_to_file(model, three_shards, tmp_path / "mine.csv")
 
 
+def test_an_empty_shard_among_others_is_named_and_the_finished_ones_are_kept(
+    model, three_shards, tmp_path, capsys
+):
+    (tmp_path / "1.tfrecord").write_bytes(b"")
+    said = refused(["predict", model, three_shards, "--output", str(tmp_path / "o.csv")], capsys)
+    assert f"{tmp_path}/1.tfrecord: holds no record" in said
+    assert not (tmp_path / "o.csv").exists()
+    assert len([*(tmp_path / "o.csv.parts").glob("*.npz")]) == 1
+
+
 def test_ctrl_c_says_that_the_same_command_goes_on(model, videos, tmp_path, monkeypatch, capsys):
     def interrupted(*arguments):
         raise KeyboardInterrupt

@@ -6,7 +6,6 @@ run that was killed goes on behind its last whole shard.
 
 import json
 import shutil
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -182,7 +181,7 @@ class _Progress:
         self.bar.update(self._done - self.bar.n)
         self._done += self._sizes[file]
         with open_file(file) as stream:
-            self._video = struct.unpack("<Q", stream.read(8))[0]  # of the first, as of them all
+            self._video = int.from_bytes(stream.read(8), "little")  # of the first, as of them all
 
     def add(self, videos: int) -> None:
         """So many more videos of the shard are done."""
