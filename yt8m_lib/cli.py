@@ -28,10 +28,8 @@ exit codes: 0 done, 1 refused or failed, 2 not a valid command line, 130 interru
 141 whoever read the output stopped before its end"""
 
 INTERRUPTED = "interrupted; nothing half-written is left"
-KEPT = {
-    commands.run: "interrupted; finished models are kept, the same command goes on from there",
-    commands.predict: "interrupted; finished shards are kept, the same command goes on from there",
-}
+RUN_INTERRUPTED = "interrupted; finished models are kept, the same command goes on from there"
+PREDICT_INTERRUPTED = "interrupted; finished shards are kept, the same command goes on from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -41,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.action(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _fail(KEPT.get(options.action, INTERRUPTED), 130)
+        kept = {commands.run: RUN_INTERRUPTED, commands.predict: PREDICT_INTERRUPTED}
+        _fail(kept.get(options.action, INTERRUPTED), 130)
     except BrokenPipeError:
         # What is left in the buffer goes nowhere, else Python would complain at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -44,17 +44,17 @@ that stand for [-2, 2]. Class numbers are those of `labels.csv`. The first call 
 """
 SIGNATURES = (
     (
-        "serving_default",
+        "`serving_default`",
         "`frames` uint8 [B, T, 1152], `num_frames` int32 [B]",
         "`classes` and `confidences` [B, 20], all `predictions` [B, V]",
     ),
-    ("top_k", "the same, `k` int32", "`classes` and `confidences` [B, k]"),
+    ("`top_k`", "the same, `k` int32", "`classes` and `confidences` [B, k]"),
     (
-        "rgb_and_audio",
+        "`rgb_and_audio`",
         "`rgb_and_audio` float32 [B, T, 1152] in [-2, 2], `num_frames` int32 [B, 1]",
         "`predictions` [B, V]",
     ),
-    ("records", "`records` string [B]: serialised examples", "`ids`, and as `serving_default`"),
+    ("`records`", "`records` string [B]: serialised examples", "`ids`, and as `serving_default`"),
 )
 
 LIMITS = """\
