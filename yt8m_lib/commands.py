@@ -266,8 +266,8 @@ def evaluate(options: argparse.Namespace) -> None:
         )
     if thirds:
         print("\nThirds of the classes, by training videos; each on the videos that have one:")
-        table = pd.DataFrame(thirds).T.rename_axis("third").reset_index()
-        print(tables.as_text(table))
+        rows = [{"third": third} | values for third, values in thirds.items()]
+        print(tables.as_text(pd.DataFrame(rows)))
 
 
 def predict(options: argparse.Namespace) -> None:

@@ -25,11 +25,11 @@ from yt8m_lib.files import (
     written_whole,
 )
 from yt8m_lib.methods import challenge_csv, parquet
+from yt8m_lib.methods.ensemble_graph import PAIRS
 from yt8m_lib.methods.exported import BATCH, ExportedModel, shown
 from yt8m_lib.scoring.ranking import top
 from yt8m_lib.sources import digest_of
 
-PAIRS = 20  # of class and confidence a video, as the challenge asks
 FORMATS = {".parquet": parquet.written}  # by suffix; any other is the challenge's CSV
 PARTS, NOTE = ".parts", "about.json"
 
