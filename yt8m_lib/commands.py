@@ -148,7 +148,7 @@ def ensemble(options: argparse.Namespace) -> None:
     _start_tensorflow()
     from yt8m_lib.experiment.tracking import Experiment
     from yt8m_lib.methods.export import check_place
-    from yt8m_lib.phases.budget import Candidates
+    from yt8m_lib.phases.budget import Candidates, at_equal_bytes
     from yt8m_lib.report import bits, tables
 
     params = _load(options)
@@ -163,6 +163,15 @@ def ensemble(options: argparse.Namespace) -> None:
         bits.draw_budget(table).savefig(f"{left}.png", dpi=120, bbox_inches="tight")
         counted = table.assign(members=table["members"].str.count(", ") + 1)
         print(f"{tables.as_text(counted)}\n\nGAP on the report half. Members by name: {left}.csv")
+        beside, gain = at_equal_bytes(params)
+        if gain:
+            beside.to_csv(f"{left}_beside_shipped.csv", index=False)
+            low, high = gain.interval()
+            print(
+                f"\nThe best members at the bytes of the experiment's own ensemble:\n"
+                f"{tables.as_text(beside.drop(columns='members'))}\n\nGain {gain.value:+.4f} "
+                f"[{low:+.4f}, {high:+.4f}] over {len(beside)} repeat(s)"
+            )
         return
     budget = options.budget or params.ensembling.budget_bytes
     found, size = candidates.fill(budget, options.output)

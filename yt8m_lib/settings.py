@@ -145,6 +145,7 @@ class Ensembling(Settings):
 
     trials: Positive = 500
     budget_bytes: Bytes = 1_000_000_000
+    members: tuple[Name, ...] = ()  # students to choose among; all where not given
 
 
 class Params(Settings):
@@ -230,11 +231,14 @@ class Params(Settings):
             *compared
         }:
             raise ValueError(f"distillation: {name!r} is also the name of a model or student")
-        for name in self.quantization.compare:
-            if name not in students:
-                raise ValueError(
-                    f"quantization.compare: no student {name!r}{nearest(name, students)}"
-                )
+        chosen = {
+            "quantization.compare": self.quantization.compare,
+            "ensembling.members": self.ensembling.members,
+        }
+        for where, names in chosen.items():
+            for name in names:
+                if name not in students:
+                    raise ValueError(f"{where}: no student {name!r}{nearest(name, students)}")
         for name, student in (students | compared).items():
             count = len(self.teachers_of(student))
             if student.round == 1 and count < self.distillation.teachers:
@@ -246,6 +250,11 @@ class Params(Settings):
                 raise ValueError(
                     f"distillation, {name}: {student.taught_by} has no first-round students"
                 )
+
+    def members(self) -> dict[str, Student]:
+        """The students that the ensemble is made of, by name."""
+        students, chosen = self.distillation.students, self.ensembling.members
+        return {name: s for name, s in students.items() if not chosen or name in chosen}
 
     def teachers_of(self, student: Student) -> list[str]:
         """Names of the models that may teach this student."""

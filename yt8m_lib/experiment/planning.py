@@ -217,7 +217,7 @@ def _quantization_steps(params: Params) -> Iterator[Step]:
 
 
 def _ensemble_step(params: Params) -> Iterator[Step]:
-    students = params.distillation.students
+    students = params.members()
     if not students:
         return
     names = [student.model for student in students.values()]
@@ -225,7 +225,7 @@ def _ensemble_step(params: Params) -> Iterator[Step]:
         name="ensemble",
         settings=EnsembleSettings(
             **_answering(params),
-            **params.ensembling.model_dump(),
+            **params.ensembling.model_dump(exclude={"members"}),  # they are the parents
             codec=params.quantization.codec,
             decode=params.quantization.decode,
             class_names=digest_of(class_names(params.data.vocabulary_file, params.data.classes)),

@@ -4,6 +4,7 @@ Candidates are the students as their codecs stored them, each under the name of 
 file that compares codecs gives a student several sizes to choose from.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -18,8 +19,10 @@ from yt8m_lib.methods.ensembling import EnsembleError
 from yt8m_lib.methods.export import BudgetError
 from yt8m_lib.methods.weight_search import SearchResult
 from yt8m_lib.phases import serving
-from yt8m_lib.scoring.intervals import gap_estimate
+from yt8m_lib.report.seeds import over_repeats
+from yt8m_lib.scoring.intervals import Estimate, gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half
+from yt8m_lib.settings import Params
 
 SHARES = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)  # of the largest budget of the curve
 
@@ -51,6 +54,20 @@ class Candidates:
             name: int(run.metrics["size_bytes"]) + graph for name, run in self.runs.items()
         }
 
+    def shipped(self) -> tuple[dict[str, float], int] | None:
+        """The members that the experiment's own ensemble gave weight, and its bytes on disk.
+
+        None where that phase is not finished.
+        """
+        for run in self.experiment.finished("ensembling").values():
+            weights = run.table("members").set_index("model")["weight"]
+            return dict(weights[weights > 0]), int(run.metrics["saved_model_bytes"])
+        return None
+
+    def gap(self, weights: Mapping[str, float]) -> Estimate:
+        """GAP of an ensemble's stored answers on the report half."""
+        return gap_estimate(report_half(ensembling.combine(self.answers, weights)))
+
     def best(self, budget: int) -> SearchResult:
         """The ensemble of at most so many bytes on disk with the highest GAP, selection half."""
         return weight_search.greedy_search(self.answers, self.sizes, budget)
@@ -70,8 +87,7 @@ class Candidates:
         for budget in (round(share * largest) for share in SHARES):
             if min(self.sizes.values()) <= budget:
                 found = self.best(budget)
-                answers = ensembling.combine(self.answers, found.weights)
-                gap = gap_estimate(report_half(answers))
+                gap = self.gap(found.weights)
                 low, high = gap.interval()
                 nbytes = sum(self.sizes[name] for name in found.weights)
                 rows.append((budget, nbytes, gap.value, low, high, ", ".join(found.weights)))
@@ -104,8 +120,7 @@ class Candidates:
         params, about = self.experiment.params, {"members": found.weights}
         counts = self.experiment.find("data/data").array(LABEL_COUNTS)
         export.save(graph, folder, params, about, budget, counts)
-        answers = report_half(ensembling.combine(self.answers, found.weights))
-        export.add_measured(folder, params, gap_estimate(answers))
+        export.add_measured(folder, params, self.gap(found.weights))
         serving.add_mlflow(folder)
         return export.bytes_on_disk(folder)
 
@@ -118,6 +133,33 @@ class Candidates:
             for name, size in self.sizes.items()
             if plan[f"quantization/{name}"].codec == shipped
         )
+
+
+def at_equal_bytes(params: Params) -> tuple[pd.DataFrame, Estimate | None]:
+    """What the best members of an experiment gain on its own ensemble, at that one's bytes on disk.
+
+    Both answer with what is stored of their members' answers.
+
+    Returns:
+        A row a finished repeat: ``repeat``, ``gap`` of the experiment's ensemble and its ``bytes``,
+        ``gap best`` and ``bytes best`` of the best members, ``gain`` with its interval over videos,
+        and ``members``; and the mean gain over videos and seeds, None where no repeat is finished.
+    """
+    rows, gains = [], []
+    for repeat in Experiment(params).repeats("ensembling"):
+        candidates = Candidates(Experiment(params.model_copy(update={"repeat": repeat})))
+        if not (shipped := candidates.shipped()):
+            continue
+        weights, nbytes = shipped
+        found = candidates.best(nbytes)
+        before, after = candidates.gap(weights), candidates.gap(found.weights)
+        gains.append(after - before)
+        low, high = gains[-1].interval()
+        taken, names = sum(candidates.sizes[n] for n in found.weights), ", ".join(found.weights)
+        values = (before.value, nbytes, after.value, taken, gains[-1].value, low, high, names)
+        rows.append((repeat, *values))
+    columns = ["repeat", "gap", "bytes", "gap_best", "bytes_best", "gain", "gain_low", "gain_high"]
+    return pd.DataFrame(rows, columns=[*columns, "members"]), over_repeats(gains) if gains else None
 
 
 def _graph_bytes(experiment: Experiment) -> int:
