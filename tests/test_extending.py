@@ -34,7 +34,7 @@ from yt8m_lib.phases import (
     training,
 )
 from yt8m_lib.report import tables
-from yt8m_lib.settings import PHASES
+from yt8m_lib.settings import PHASES, Data
 
 CLASSES, TRAIN, HELD_OUT = 12, 96, 120
 
@@ -61,7 +61,7 @@ class LoudestFrame(keras.layers.Layer):
         return tf.tanh(self.bend * tf.concat(both, axis=1) @ self.kernel)
 
 
-def make_encoder(model, batch_norm_decay):
+def make_encoder(model, batch_norm_decay, streams):
     return LoudestFrame(model.hidden, model.options["bend"], name="encoder")
 
 
@@ -226,7 +226,7 @@ def test_the_codec_is_the_one_that_is_shipped(finished):
 
 def test_the_record_kind_is_told_from_the_others(finished):
     _, folder = finished
-    check_kind(str(folder / "train.tfrecord"), "one_string")
+    check_kind(str(folder / "train.tfrecord"), Data(level="one_string"))
     main(["inspect", str(folder / "*.tfrecord")])
 
 

@@ -25,7 +25,7 @@ from yt8m_lib import params
 from yt8m_lib.files import write_text
 from yt8m_lib.methods import devices
 from yt8m_lib.report import tables
-from yt8m_lib.settings import FEATURES, ROOT
+from yt8m_lib.settings import ROOT
 
 pytestmark = pytest.mark.full_size
 
@@ -249,7 +249,7 @@ def random_weights(shape: tuple[int, ...], seed: list[int]) -> np.ndarray:
 
 def make_batch(videos: int = VIDEOS) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (videos, FRAMES, FEATURES), dtype=np.uint8)
+    frames = rng.integers(0, 256, (videos, FRAMES, 1152), dtype=np.uint8)
     labels = (rng.random((videos, PAPER.data.classes)) < 3 / PAPER.data.classes).astype(np.float32)
     counts = np.linspace(120, FRAMES, videos).astype(np.int32)
     return {"frames": frames, "num_frames": counts, "labels": labels}

@@ -10,7 +10,7 @@ from yt8m_lib.settings import ROOT
 
 LIBRARY = ROOT / "yt8m_lib"
 ROOT_ROOM = (
-    "settings", "model_settings", "values", "params", "families", "catalogue", "errors",
+    "settings", "model_settings", "values", "params", "families", "catalogue", "errors", "streams",
     "files", "sources",
 )  # fmt: skip
 MAY_IMPORT = {

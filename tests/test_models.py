@@ -175,6 +175,9 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         assert np.any(one != start)
 
 
+STREAMS = [1024, 128], ["video", "audio"]  # widths and names of YouTube-8M's
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -194,10 +197,10 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         Excitation(2, 0.9),
         SoftAssignment(3, 0.9, groups=2, initializer="he_normal"),
         NeXtVLAD(3, 2, 0.5, 0.9),
-        NeXtVLADEncoder(3, 2, 4, 4, 0.125, 2, 0.1, eigenvalues=[2.0] * 1024, decay=0.9),
-        NeXtVLADEncoder(3, 2, 4, 4, 0.125, 2, 0.1, input_norm=True, decay=0.9),
-        PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3), Gating(0.9), 0.9),
-        PoolingEncoder(LightVLAD(3, 0.9), SoftDBoF(2, 0.9), Hidden(4, 3)),
+        NeXtVLADEncoder([3, 2], 4, *STREAMS, 4, 0.125, 2, 0.1, eigenvalues=[2.0] * 1024, decay=0.9),
+        NeXtVLADEncoder([3], 4, [64], ["own"], 4, 0.125, 2, 0.1, input_norm=True, decay=0.9),
+        PoolingEncoder([LightVLAD(3), SoftDBoF(2)], [1024, 128], Hidden(4, 3), Gating(0.9), 0.9),
+        PoolingEncoder([LightVLAD(3), SoftDBoF(2), FisherVector(2)], [7, 8, 9], Hidden(4, 3)),
     ],
     ids=lambda layer: type(layer).__name__,
 )
@@ -239,8 +242,8 @@ class Weighted(keras.layers.Layer):
         return self.weights_ * (mean * affine.scale + affine.shift)
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
-    return make_pooling_encoder(model, batch_norm_decay, video=Weighted, audio=Weighted)
+def make_encoder(model: Model, batch_norm_decay: float, streams) -> PoolingEncoder:
+    return make_pooling_encoder(model, batch_norm_decay, streams, first=Weighted, others=Weighted)
 
 
 @pytest.fixture
@@ -636,7 +639,7 @@ def test_recurrent_weights_start_as_published():
 def test_other_weights_start_as_published():
     keras.utils.set_random_seed(1)
     model = models.build(Model(architecture="fvnet", clusters=16, hidden=128), 50)
-    pool, audio, hidden = model.encoder.video, model.encoder.audio, model.encoder.hidden
+    (pool, audio), hidden = model.encoder.poolings, model.encoder.hidden
     for variable, mean, spread in (
         (pool.assignment.kernel, 0, 1024**-0.5),
         (pool.centres, 0, 1024**-0.5),

@@ -175,7 +175,7 @@ def test_the_whole_model_is_its_definition(variant):
     encoder = model.encoder
     streams = [
         plain_norm(layer.norm, plain_pool(layer, part, valid))
-        for layer, part in ((encoder.video, x[..., :1024]), (encoder.audio, x[..., 1024:]))
+        for layer, part in zip(encoder.poolings, (x[..., :1024], x[..., 1024:]), strict=True)
     ]
     h = plain_norm(encoder.norm, np.concatenate(streams, axis=1) @ encoder.kernel.numpy())
     inner = np.maximum(plain_norm(encoder.gate.norm, h @ encoder.gate.squeeze.numpy()), 0)
@@ -201,13 +201,13 @@ def test_the_penalty_is_half_the_squared_norm_of_kernel_and_bias():
 def test_weights_start_as_published():
     keras.utils.set_random_seed(1)
     model = models.build(Model(architecture="nextvlad", clusters=16, hidden=64, groups=8), 50)
-    encoder, pool = model.encoder, model.encoder.video
+    encoder, pool = model.encoder, model.encoder.poolings[0]
     for variable, inputs_of_a_unit in (
         (pool.kernel, 1024),
         (pool.attention, 2048),
         (pool.assignment.kernel, 2048),
         (pool.centres, 256),  # F
-        (encoder.audio.centres, 64),
+        (encoder.poolings[1].centres, 64),
         (encoder.kernel, 256 * 16 + 64 * 8),
         (encoder.gate.squeeze, 64),
         (encoder.gate.excite, 4),
@@ -291,11 +291,11 @@ def test_a_resumed_training_drops_what_an_unbroken_one_drops(tmp_path):
         ("groups=3", ["groups", "even", "got groups 3"]),
         ("groups=0", ["groups", "even"]),
         ("groups=48", ["groups", "equal parts", "expansion 0.0625"]),
-        ("expansion=0.0", ["equal parts", "expansion 0.0"]),
+        ("expansion=0.0", ["above 0", "expansion 0.0"]),
         ("expansion=wide", ["expansion", "is a float", "got 'wide'"]),
         ("dropout=1.0", ["dropout", "below 1"]),
         ("reduction=0", ["reduction", "at least 1"]),
-        ("eigenvalues=[1.0, 2.0]", ["eigenvalues", "1,024"]),
+        ("eigenvalues=[1.0, 2.0]", ["eigenvalues", "first stream"]),
         ("eigenvalues=pca.npy", ["eigenvalues", "pca.npy"]),
         ("relu=true", ["relu", "unknown key"]),
         ("hidden=0", ["nextvlad needs `hidden`"]),

@@ -107,7 +107,7 @@ def export_imported(
     export.check_place(folder)  # before a gigabyte is read
     if name not in params.models:
         raise CheckpointError(f"no model {name!r}{nearest(name, params.models)}")
-    model = build(params.models[name], params.data.classes)
+    model = build(params.models[name], params.data.classes, streams=params.data.streams)
     import_checkpoint(path, model, averaged)
     weights = [variable.numpy() for variable in model.variables]
     codec = params.quantization.codec if quantize else "float32"
@@ -202,8 +202,8 @@ def _classified(model: VideoModel) -> Iterator[Group]:
 
 def _pooled(encoder: PoolingEncoder, scope: str) -> Iterator[Group]:
     yield from _batch_norm("input_bn", encoder.input_norm)
-    yield from _pool(f"video_{scope}", encoder.video)
-    yield from _pool(f"audio_{scope}", encoder.audio)
+    yield from _pool(f"video_{scope}", encoder.poolings[0])
+    yield from _pool(f"audio_{scope}", encoder.poolings[1])
     yield _same("hidden1_weights", encoder.hidden.kernel)
     if encoder.hidden.relu:
         yield from _batch_norm("hidden1_bn", encoder.hidden.norm)

@@ -5,11 +5,13 @@ family's layers lie in a file of their own, which is imported when a model of it
 family, write that file (``models/netvlad.py`` shows how) and one more record here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Rule = tuple[str, Callable[[Mapping[str, Any]], bool]]  # in words, and whether options keep it
+# The same of options and the widths of a frame's streams.
+StreamRule = tuple[str, Callable[[Mapping[str, Any], Sequence[int]], bool]]
 
 
 @dataclass(frozen=True)
@@ -27,13 +29,14 @@ class Family:
         raw_frames: True where frames are dequantised and no more; else each is scaled to length 1.
         draws: True where the encoder draws random numbers in training, such as for dropout: its
             ``call`` then takes the step's ``seed`` as well.
-        audio_share: the audio stream has K // audio_share clusters where the video stream has K.
+        audio_share: the audio stream, like any after the first, has K // audio_share clusters.
         context_gating: whether the hidden layer is gated.
         label_gating: whether the predictions are gated.
         needs: the sizes that a model of it must give.
         hidden_multiple: ``hidden`` must be a multiple of this.
         options: further settings of its models, with their defaults.
         rules: what the options must keep besides their types.
+        stream_rules: what they must keep for the streams that a frame is made of.
         colour: in figures.
         released_scope: how the released code names its pooling's variables; "" where that code
             has no such pooling.
@@ -55,6 +58,7 @@ class Family:
     hidden_multiple: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    stream_rules: tuple[StreamRule, ...] = ()
     colour: str = "#7A7A7A"
     released_scope: str = ""
     teaches: bool = True
@@ -187,26 +191,30 @@ register(
         },
         rules=(
             ("`groups` must be an even number from 2", lambda o: o["groups"] > 1 > o["groups"] % 2),
-            (
-                "`groups` must split 1,024 x `expansion` image features, and half as many groups "
-                "128 x `expansion` audio features, into equal parts",
-                lambda o: (
-                    o["expansion"] > 0
-                    and 1024 * o["expansion"] % o["groups"] == 0
-                    and 128 * o["expansion"] % (o["groups"] // 2) == 0
-                ),
-            ),
+            ("`expansion` must be above 0", lambda o: o["expansion"] > 0),
             ("`reduction` must be at least 1", lambda o: o["reduction"] >= 1),
             ("`dropout` must be at least 0 and below 1", lambda o: 0 <= o["dropout"] < 1),
             (
-                "`eigenvalues` must be 1,024 numbers, none below 0, or none at all",
-                lambda o: (
-                    len(o["eigenvalues"]) in (0, 1024) and min(o["eigenvalues"], default=0) >= 0
-                ),
+                "`eigenvalues` must be numbers, none below 0",
+                lambda o: min(o["eigenvalues"], default=0) >= 0,
             ),
             (
                 "`input_norm` stands in for `eigenvalues`: give one of them",
                 lambda o: not (o["input_norm"] and o["eigenvalues"]),
+            ),
+        ),
+        stream_rules=(
+            (
+                "`groups` must split the first stream's features x `expansion`, and half as many "
+                "groups every other stream's, into equal parts",
+                lambda o, widths: all(
+                    width * o["expansion"] % (o["groups"] // 2 if place else o["groups"]) == 0
+                    for place, width in enumerate(widths)
+                ),
+            ),
+            (
+                "`eigenvalues` must be as many as the first stream has features, or none at all",
+                lambda o, widths: len(o["eigenvalues"]) in (0, widths[0]),
             ),
         ),
         colour="#56B4E9",

@@ -1,5 +1,6 @@
 """The settings of one model: its architecture, its sizes, and how it is trained."""
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import Field, model_validator
@@ -85,12 +86,24 @@ class Model(Settings):
             if type(value) is not type(self.traits.options[name]):
                 kind = type(self.traits.options[name]).__name__
                 raise ValueError(f"`{name}` of {self.architecture} is a {kind}, got {value!r}")
-        for words, keeps in self.traits.rules:
-            if not keeps(self.options):
+        self._keep((words, keeps(self.options)) for words, keeps in self.traits.rules)
+        return self
+
+    def check_streams(self, widths: Sequence[int]) -> None:
+        """Refuse options that do not suit streams of so many features.
+
+        Raises:
+            ValueError: naming the options.
+        """
+        rules = self.traits.stream_rules
+        self._keep((words, keeps(self.options, widths)) for words, keeps in rules)
+
+    def _keep(self, rules: Iterable[tuple[str, bool]]) -> None:
+        for words, kept in rules:
+            if not kept:
                 named = (name for name in self.options if f"`{name}`" in words)
                 given = ", ".join(f"{name} {self.options[name]!r:.40}" for name in named)
                 raise ValueError(f"{self.architecture}: {words}, got {given}")
-        return self
 
 
 def _fitting(value: Any, default: Any) -> Any:

@@ -9,13 +9,15 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from yt8m_lib.errors import nearest
-from yt8m_lib.model_settings import FamilyDefaults, Model, family_name
+from yt8m_lib.model_settings import Extra, FamilyDefaults, Model, family_name
+from yt8m_lib.streams import YOUTUBE_8M, Stream
 from yt8m_lib.values import (
     Bytes,
     Codec,
     Epochs,
     FamilyName,
     Frames,
+    Key,
     Name,
     NotNegative,
     Place,
@@ -29,9 +31,6 @@ from yt8m_lib.values import (
 )  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
-
-RGB, AUDIO = 1024, 128
-FEATURES = RGB + AUDIO
 
 Phase = Literal[
     "data", "teachers", "averaging", "distillation", "quantization", "ensembling", "report"
@@ -70,6 +69,13 @@ class Data(Settings):
     classes: Annotated[Whole, Field(gt=1, le=65536)] = 3862  # the first this many are kept
     vocabulary: Positive = 3862  # classes that the records may name
     vocabulary_file: Unidentified[Place | None] = None  # CSV with their names: index, name
+    # What a frame is made of; left out of the identity of what is made where it is YouTube-8M's.
+    streams: Annotated[
+        tuple[Stream, ...], Field(min_length=1, exclude_if=lambda streams: streams == YOUTUBE_8M)
+    ] = YOUTUBE_8M
+    l2_normalise: Annotated[bool, Field(exclude_if=bool)] = True  # each frame, streams together
+    id_key: Extra[Key] = None  # the feature that holds a video's id; the record kind's own
+    labels_key: Extra[Key] = None  # and the one that holds its labels
     frames: Frames = 24  # frames simulated around a video-level mean
     max_frames: Frames = 300  # frames read from a frame-level record at most
     cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs
@@ -84,6 +90,10 @@ class Data(Settings):
             raise ValueError("give either `files` or `train` and `validation`, not both")
         if bool(self.train) != bool(self.validation):
             raise ValueError("`train` and `validation` go together")
+        for named in ("name", "key"):
+            given = [getattr(stream, named) for stream in self.streams]
+            if len({*given}) < len(given):
+                raise ValueError(f"streams: two have the same {named} ({', '.join(given)})")
         return self
 
 
@@ -216,6 +226,12 @@ class Params(Settings):
                     "table of weight averaging has no row for; take it out"
                 )
         self._check_students()
+        widths = [stream.width for stream in self.data.streams]
+        for name, model in self.models.items():
+            try:
+                model.check_streams(widths)
+            except ValueError as error:
+                raise ValueError(f"models, {name}: {error}") from None
         named = [name for name in ("files", "train", "validation") if getattr(self.data, name)]
         if self.synthetic and named:
             raise ValueError(

@@ -24,6 +24,7 @@ Architecture = Annotated[str, AfterValidator(lambda name: _known(name, families.
 Codec = Annotated[str, AfterValidator(CODECS.check)]
 RecordKind = Annotated[str, AfterValidator(RECORD_KINDS.check)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+Key = Annotated[str, Field(min_length=1, max_length=200)]  # of a feature in the records
 Share = Annotated[float, Field(ge=0, le=1)]
 
 

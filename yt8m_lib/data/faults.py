@@ -10,10 +10,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data.inspection import inspect_shard
 from yt8m_lib.data.listing import DataError
-from yt8m_lib.data.record_kinds import ids_of, other_level
+from yt8m_lib.data.record_kinds import ids_of, kind_for, other_level
 from yt8m_lib.data.soft_targets import fault_of
 from yt8m_lib.settings import Data
 
@@ -77,13 +76,13 @@ def find_fault(
 ) -> str:
     """The first fault in some shards and their sidecars, with its place and what helps; or ""."""
     for file in files:
-        found = inspect_shard(file, data.vocabulary if labels else None, labels)
+        found = inspect_shard(file, data.vocabulary if labels else None, labels, data=data)
         if found["bad"]:
             return f"{file}: {found['bad']}. Mend or replace the shard, or leave it out."
         if found["level"] != data.level:
             return other_level(file, found["level"], data.level)
     for file, sidecar in zip(files, sidecars or (), strict=False):
-        fault = fault_of(sidecar, ids_of(file, RECORD_KINDS[data.level]), data.classes)
+        fault = fault_of(sidecar, ids_of(file, kind_for(data)), data.classes)
         if fault:
             return f"{sidecar}: {fault}. Predict the soft targets again."
     return ""

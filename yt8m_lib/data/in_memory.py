@@ -1,4 +1,4 @@
-"""Videos kept decoded in memory between epochs, as uint8."""
+"""Videos kept decoded in memory between epochs, in the type that records have."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -48,8 +48,8 @@ class InMemory:
     def _videos(self) -> Columns:
         """All N videos without padding.
 
-        ``id`` [N]; ``num_frames`` [N]; ``frames`` of all videos one after the other, uint8
-        [sum of num_frames, 1152]; ``first`` [N], where among them a video's frames begin; and, if
+        ``id`` [N]; ``num_frames`` [N]; ``frames`` of all videos one after the other,
+        [sum of num_frames, F]; ``first`` [N], where among them a video's frames begin; and, if
         they are read, ``labels`` uint8 [N, V].
         """
         parts: dict[str, list[tf.Tensor]] = {}
@@ -71,7 +71,7 @@ class InMemory:
 def _flattened(batch: Columns) -> Columns:
     """Take out a batch's padding, so that frames follow one another; store a label in a byte."""
     valid = tf.sequence_mask(batch["num_frames"], tf.shape(batch["frames"])[1])  # [B, T]
-    flat = batch | {"frames": tf.boolean_mask(batch["frames"], valid)}  # [frames, 1152]
+    flat = batch | {"frames": tf.boolean_mask(batch["frames"], valid)}  # [frames, F]
     if "labels" in flat:
         flat["labels"] = tf.cast(flat["labels"], tf.uint8)
     return flat
@@ -83,8 +83,8 @@ def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:
     second = tf.range(tf.reduce_max(num_frames))  # [T]
     valid = second < num_frames[:, None]  # [B, T]
     row = tf.gather(columns["first"], place)[:, None] + tf.where(valid, second, 0)
-    frames = tf.gather(columns["frames"], row)  # [B, T, 1152]
-    frames *= tf.cast(valid, tf.uint8)[:, :, None]
+    frames = tf.gather(columns["frames"], row)  # [B, T, F]
+    frames *= tf.cast(valid, frames.dtype)[:, :, None]
     batch = {"id": tf.gather(columns["id"], place), "frames": frames, "num_frames": num_frames}
     if "labels" in columns:
         batch["labels"] = tf.cast(tf.gather(columns["labels"], place), tf.float32)

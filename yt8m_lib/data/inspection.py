@@ -11,6 +11,7 @@ from tqdm import tqdm
 from yt8m_lib.data.framing import FramingError, records_of
 from yt8m_lib.data.record_kinds import RecordKind, kind_of_parsed, parsed, why_unknown
 from yt8m_lib.data.video_ids import VideoIds
+from yt8m_lib.settings import Data
 
 _ID_OF_2017 = "video_id"
 
@@ -20,6 +21,7 @@ def inspect(
     vocabulary: int | None = 3862,
     labels: bool = True,
     ids: VideoIds | None = None,
+    data: Data | None = None,
 ) -> pd.DataFrame:
     """Read every record of every shard, checksums included.
 
@@ -29,6 +31,7 @@ def inspect(
         labels: whether a record without the labels' feature is bad; the data set's test
             files have none.
         ids: receives the ids of each shard's videos, a shard at a time.
+        data: the streams and keys of the records; YouTube-8M's where not given.
 
     Returns:
         A row a shard: ``path``, ``level`` (the kind of its records), ``videos``, ``frames_min``,
@@ -37,11 +40,15 @@ def inspect(
         columns describe what comes before the damage.
     """
     progress = tqdm(files, desc="inspecting", unit=" shards")
-    return pd.DataFrame([inspect_shard(file, vocabulary, labels, ids) for file in progress])
+    return pd.DataFrame([inspect_shard(file, vocabulary, labels, ids, data) for file in progress])
 
 
 def inspect_shard(
-    file: str, vocabulary: int | None, needs_labels: bool, ids: VideoIds | None = None
+    file: str,
+    vocabulary: int | None,
+    needs_labels: bool,
+    ids: VideoIds | None = None,
+    data: Data | None = None,
 ) -> dict[str, Any]:
     """The row of ``inspect`` for one shard."""
     kinds, names, frames, labels, wrong = [], [], [], [], []
@@ -49,10 +56,10 @@ def inspect_shard(
     try:
         for record in records_of(file):
             video = parsed(record)
-            kind = None if video is None else kind_of_parsed(video)
+            kind = None if video is None else kind_of_parsed(video, data)
             kinds.append(kind.name if kind else "unknown")
             if kind is None:
-                wrong.append(why_unknown(video))
+                wrong.append(why_unknown(video, data))
                 continue
             names += _ids(video, kind)[:1]
             frames.append(kind.seconds(video))
@@ -103,7 +110,10 @@ def _problems(
     context = video.context.feature
     ids = _ids(video, kind)
     if not ids and kind.id_feature != _ID_OF_2017 and _ID_OF_2017 in context:
-        yield f"a record of 2017 ({_ID_OF_2017}; other classes): fetch the data set of 2018"
+        yield (
+            f"a record of 2017 or AudioSet, whose id is `{_ID_OF_2017}` and whose classes are "
+            f"others than YouTube-8M's of 2018: `data.id_key: {_ID_OF_2017}` reads it"
+        )
     elif len(ids) != 1:
         yield f"{len(ids)} ids" if ids else f"feature {kind.id_feature} missing"
     if kind.labels_feature in context:

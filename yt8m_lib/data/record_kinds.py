@@ -28,12 +28,14 @@ class ParsedVideos(NamedTuple):
 
     ids: tf.Tensor  # string [B]
     labels: tf.SparseTensor  # int64, the labels of each video in its row
-    frames: tf.Tensor  # uint8 [B, T, 1152], rgb then audio; padding is byte 0
+    frames: tf.Tensor  # [B, T, F], of the type that ``streams.frames_type`` gives
     num_frames: tf.Tensor  # int32 [B]
 
 
 class RecordKind(ABC):
     """One kind of records: how they are recognised, read, inspected and written.
+
+    What the catalogue holds reads YouTube-8M's own features; ``of`` makes one for others.
 
     Attributes:
         name: the kind's name in ``data.level``.
@@ -44,6 +46,10 @@ class RecordKind(ABC):
     name: str
     id_feature = "id"
     labels_feature = "labels"
+
+    def of(self, data: Data) -> "RecordKind":
+        """The kind for an experiment's streams and keys; itself where it has none to choose."""
+        return self
 
     @abstractmethod
     def recognises(self, record: tf.train.SequenceExample) -> bool:
@@ -90,10 +96,9 @@ class RecordKind(ABC):
         }
 
 
-def kind_of(record: bytes) -> RecordKind | None:
-    """The kind that recognises a serialised record, or None."""
-    video = parsed(record)
-    return None if video is None else kind_of_parsed(video)
+def kind_for(data: Data) -> RecordKind:
+    """The kind of an experiment's records, for its streams and keys."""
+    return RECORD_KINDS[data.level].of(data)
 
 
 def parsed(record: bytes) -> tf.train.SequenceExample | None:
@@ -104,28 +109,33 @@ def parsed(record: bytes) -> tf.train.SequenceExample | None:
         return None
 
 
-def kind_of_parsed(video: tf.train.SequenceExample) -> RecordKind | None:
-    """The kind that recognises a record, or None."""
-    kinds = (RECORD_KINDS[name] for name in RECORD_KINDS)
+def kind_of_parsed(video: tf.train.SequenceExample, data: Data | None = None) -> RecordKind | None:
+    """The kind that recognises a record with the streams and keys of ``data``, or None."""
+    data = data or Data()
+    names = dict.fromkeys([data.level, *RECORD_KINDS])  # the expected one first
+    kinds = (RECORD_KINDS[name].of(data) for name in names)
     return next((kind for kind in kinds if kind.recognises(video)), None)
 
 
-def why_unknown(video: tf.train.SequenceExample | None) -> str:
+def why_unknown(video: tf.train.SequenceExample | None, data: Data | None = None) -> str:
     """Why no kind recognises a record, and what helps."""
     if video is None:
         return "of none of the formats of tf.train (Example, SequenceExample)"
     names = sorted([*video.context.feature, *video.feature_lists.feature_list])
-    if any("feature/floats" in name for name in names):
-        return (
-            "as MediaPipe writes them, with floats under RGB/feature/floats: bytes are needed, "
-            "quantised from [-2, 2], under rgb and audio"
-        )
     shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) or "no features"
-    return f"of none of {known_kinds()}, by the names of its features ({shown})"
+    wanted = ", ".join(stream.key for stream in (data or Data()).streams)
+    return (
+        f"of none of {known_kinds()} with the streams {wanted}, by the names of its features "
+        f"({shown}): `yt8m inspect` says which settings would read them"
+    )
 
 
-def kind_of_shard(file: str) -> RecordKind:
+def kind_of_shard(file: str, data: Data | None = None) -> RecordKind:
     """The kind of a shard's first record.
+
+    Args:
+        file: the shard.
+        data: its streams and keys; YouTube-8M's where not given.
 
     Raises:
         DataError: when the shard is damaged, empty, not there, or of no known kind.
@@ -134,9 +144,10 @@ def kind_of_shard(file: str) -> RecordKind:
         record = next(records_of(file), None)
     except FramingError as error:
         raise DataError(f"{file}: {error}") from None
-    kind = None if record is None else kind_of(record)
+    video = None if record is None else parsed(record)
+    kind = None if video is None else kind_of_parsed(video, data)
     if kind is None:
-        what = "no record" if record is None else f"records {why_unknown(parsed(record))}"
+        what = "no record" if record is None else f"records {why_unknown(video, data)}"
         raise DataError(f"{file}: holds {what}. Leave it out with `data.exclude`.")
     return kind
 
@@ -149,15 +160,15 @@ def ids_of(file: str, kind: RecordKind) -> list[bytes]:
     return [video for batch in found for video in batch[kind.id_feature].numpy()]
 
 
-def check_kind(file: str, expected: str) -> None:
+def check_kind(file: str, data: Data) -> None:
     """Refuse a shard whose records are of another kind, before anything is trained on it.
 
     Raises:
-        DataError: as ``kind_of_shard``, or when the kind is not the expected one.
+        DataError: as ``kind_of_shard``, or when the kind is not ``data.level``.
     """
-    found = kind_of_shard(file).name
-    if found != expected:
-        raise DataError(other_level(file, found, expected))
+    found = kind_of_shard(file, data).name
+    if found != data.level:
+        raise DataError(other_level(file, found, data.level))
 
 
 def other_level(file: str, found: str, expected: str) -> str:

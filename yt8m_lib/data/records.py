@@ -1,9 +1,9 @@
 """YouTube-8M records as batches of uint8 frames (sec. 1 of the published system).
 
-Whatever the kind of the records, a batch is a dict: ``id`` string [B], ``frames`` uint8
-[B, T, 1152] (rgb then audio; padding is byte 0), ``num_frames`` int32 [B], ``labels`` float32
-[B, V] (0 or 1), and ``soft_targets`` float32 [B, V] when sidecar shards are given. Features stay
-uint8, a quarter of the memory traffic, until the model dequantises them.
+Whatever the kind of the records, a batch is a dict: ``id`` string [B], ``frames`` [B, T, F] (of
+YouTube-8M uint8 [B, T, 1152], rgb then audio; padding is 0), ``num_frames`` int32 [B], ``labels``
+float32 [B, V] (0 or 1), and ``soft_targets`` float32 [B, V] when sidecar shards are given. Features
+stay uint8, a quarter of the memory traffic, until the model dequantises them.
 """
 
 import functools
@@ -15,7 +15,6 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data.faults import Batches, named_faults
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
 from yt8m_lib.data.framing import AROUND, overrun
@@ -23,7 +22,13 @@ from yt8m_lib.data.in_memory import InMemory
 from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
 from yt8m_lib.data.listing import readable, size_of
-from yt8m_lib.data.record_kinds import check_kind, check_videos, kind_of_shard, write_records
+from yt8m_lib.data.record_kinds import (
+    check_kind,
+    check_videos,
+    kind_for,
+    kind_of_shard,
+    write_records,
+)
 from yt8m_lib.data.shards import DataError, digest, find, shards, sidecar_paths, split
 from yt8m_lib.data.soft_targets import check_sidecars, dense_soft_targets, write_soft_targets
 from yt8m_lib.data.video_level import MeanVideo
@@ -76,10 +81,10 @@ class Records:
         self.soft_targets = None if soft_targets is None else list(soft_targets)
         if not self.files:
             raise DataError("no shards given")
-        check_kind(self.files[0], data.level)
+        check_kind(self.files[0], data)
         if self.soft_targets is not None:
             check_sidecars(self.files, self.soft_targets)
-        self._kind = RECORD_KINDS[data.level]
+        self._kind = kind_for(data)
         if warning := self._kind.warning(data):
             warnings.warn(warning, stacklevel=2)
         self._memory = InMemory(lambda: self._read(None, 256), data.classes) if data.cache else None
@@ -153,7 +158,7 @@ class Records:
 @functools.cache  # tracing takes a second, and soft targets are predicted shard by shard
 def _parser(data: Data, labels: bool, taught: bool) -> Callable:
     """A traced function of serialised videos [B] and soft targets [B] that gives a batch."""
-    kind = RECORD_KINDS[data.level]
+    kind = kind_for(data)
 
     def parse(records: tf.Tensor, soft_targets: tf.Tensor) -> dict[str, tf.Tensor]:
         videos = kind.parse(records, data)

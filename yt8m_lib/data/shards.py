@@ -154,6 +154,7 @@ def manifest(params: Params) -> dict[str, Any]:
     """What decides the bytes of stand-in data: its settings, the seed, the code that writes it."""
     code = digest_of(code_digests("yt8m_lib.data.synthetic:write"))
     more = {"seed": params.seed, "vocabulary": params.data.vocabulary, "code": code}
+    more |= params.data.model_dump(mode="json", include={"streams", "id_key", "labels_key"})
     return params.synthetic.model_dump(mode="json") | more
 
 

@@ -1,29 +1,29 @@
 """Video-level records: the mean of each video's frames, around which frames are simulated.
 
 An ``Example`` with ``id`` (bytes), ``labels`` (int64 list) and the floats ``mean_rgb`` [1024] and
-``mean_audio`` [128]. ``within_video`` says how frames are made around a mean.
+``mean_audio`` [128], or ``mean_<key>`` of other streams. ``within_video`` says how frames are made
+around a mean.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, check_videos, example
 from yt8m_lib.data.within_video import frames_around, seeds_of
-from yt8m_lib.settings import AUDIO, RGB, Data
+from yt8m_lib.settings import Data
+from yt8m_lib.streams import YOUTUBE_8M, Stream
 
-SIZES = {"mean_rgb": RGB, "mean_audio": AUDIO}  # values of a mean, by feature
 # Means of dequantised bytes lie in [-2, 2.01], those of real records in [-1.992, 2.008]. Somebody's
 # means of features that never were bytes may lie a little beyond, and are clipped.
 FARTHEST = 3.0
 FRAMES_AT_A_TIME = 384  # simulated together: they should fit the processor's cache
-_RANGE = "means of dequantised bytes lie in [-2, 2.01]"
 
 
 class MeanVideo(NamedTuple):
-    """A video with the mean of its dequantised frames, float32 [1152]; labels may be None."""
+    """A video with the mean of its dequantised frames, float32 [F]; labels may be None."""
 
     id: bytes
     labels: Sequence[int] | None
@@ -31,23 +31,47 @@ class MeanVideo(NamedTuple):
 
 
 class VideoLevel(RecordKind):
-    """Records that hold the mean of a video's frames."""
+    """Records that hold the mean of a video's frames.
+
+    Args:
+        streams: that a frame is made of; the frames that are simulated are bytes.
+        id_key: the feature of a video's id.
+        labels_key: the feature of its labels.
+    """
 
     name = "video"
 
+    def __init__(
+        self,
+        streams: Sequence[Stream] = YOUTUBE_8M,
+        id_key: str = "id",
+        labels_key: str = "labels",
+    ):
+        self.streams = {f"mean_{stream.key}": stream for stream in streams}
+        self.id_feature, self.labels_feature = id_key, labels_key
+
+    def of(self, data: Data) -> Self:
+        """The kind for an experiment's streams and keys."""
+        keys = data.id_key or self.id_feature, data.labels_key or self.labels_feature
+        return type(self)(data.streams, *keys)
+
     def recognises(self, record: tf.train.SequenceExample) -> bool:
-        """Whether both means are there."""
-        return set(SIZES) <= set(record.context.feature)
+        """Whether the mean of each stream is there."""
+        return set(self.streams) <= set(record.context.feature)
 
     def parse(self, records: tf.Tensor, data: Data) -> ParsedVideos:
         """Simulate ``data.frames`` frames around each video's mean."""
-        means = {name: tf.io.FixedLenFeature([n], tf.float32) for name, n in SIZES.items()}
+        means = {
+            name: tf.io.FixedLenFeature([stream.width], tf.float32)
+            for name, stream in self.streams.items()
+        }
         parsed = tf.io.parse_example(records, self.context_features | means)
-        mean = tf.concat([parsed[name] for name in SIZES], axis=1)  # [B, 1152]
+        scaled = [_in_range(parsed[name], stream) for name, stream in self.streams.items()]
+        mean = tf.concat(scaled, axis=1)  # [B, F]
         ids = parsed[self.id_feature]
         within = tf.reduce_all(tf.abs(mean) <= FARTHEST, axis=1)  # false for what is not a number
         with tf.control_dependencies(
-            [check_videos(within, f"{_RANGE}, and not so in videos", ids)]
+            [check_videos(within, f"{_range(*self.streams.values())}, and not so in videos", ids)]
         ):
             mean = tf.identity(mean)
         num_frames = tf.fill(tf.shape(ids), data.frames)
@@ -60,19 +84,23 @@ class VideoLevel(RecordKind):
 
     def problems(self, record: tf.train.SequenceExample) -> Iterator[str]:
         """Find means of a wrong size, and values that no mean can have."""
-        for name, size in SIZES.items():
+        for name, stream in self.streams.items():
             values = np.array(record.context.feature[name].float_list.value)
-            if len(values) != size:
-                yield f"{name} has {len(values)} values, not {size}"
-            elif not np.isfinite(values).all():
+            if len(values) != stream.width:
+                yield f"{name} has {len(values)} values, not {stream.width}"
+                continue
+            far = np.abs(_in_range(values, stream))
+            if not np.isfinite(values).all():
                 yield f"{name} has values that are not numbers"
-            elif np.abs(values).max() > FARTHEST:
-                yield f"{name} has values up to {values[np.abs(values).argmax()]:g}: {_RANGE}"
+            elif far.max() > FARTHEST:
+                yield f"{name} has values up to {values[far.argmax()]:g}: {_range(stream)}"
 
     def serialise(self, video: MeanVideo) -> bytes:
         """Serialise a video with its mean."""
-        means = {"mean_rgb": video.mean[:RGB], "mean_audio": video.mean[RGB:]}
-        record = example(id=video.id, labels=video.labels, **means)
+        ends = np.cumsum([stream.width for stream in self.streams.values()])[:-1]
+        means = dict(zip(self.streams, np.split(video.mean, ends), strict=True))
+        about = {self.id_feature: video.id, self.labels_feature: video.labels}
+        record = example(**about, **means)
         return record.SerializeToString(deterministic=True)
 
     def chunk(self, data: Data) -> int:
@@ -90,3 +118,15 @@ class VideoLevel(RecordKind):
 
 
 VIDEO_LEVEL = VideoLevel()
+
+
+def _in_range(mean: tf.Tensor, stream: Stream) -> tf.Tensor:
+    """A stream's mean as if its bytes stood for [-2, 2], as YouTube-8M's do."""
+    low, high = stream.range
+    return mean if (low, high) == (-2.0, 2.0) else (mean - low) / (high - low) * 4.0 - 2.0
+
+
+def _range(*streams: Stream) -> str:
+    """Where the means of dequantised bytes lie, in words."""
+    ends = {f"[{s.range[0]:g}, {s.range[1] + (s.range[1] - s.range[0]) / 400:g}]" for s in streams}
+    return f"means of dequantised bytes lie in {' and '.join(sorted(ends))}"

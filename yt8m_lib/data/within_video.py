@@ -12,8 +12,6 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.settings import FEATURES
-
 SCENES = 5  # "a few scenes a video"
 SHOT_SECONDS = 3.5  # on average; correlation halves from 1 s to 3 s, centring included
 # Variances where each frame's own is 1: they hold 24 and 48 %, and frames 28 %.
@@ -53,7 +51,7 @@ def frames_around(
     means = tf.clip_by_value(means, LOWEST, HIGHEST)[:, None]  # [B, 1, F]
     centre = (means - LOWEST) * 255 / 4 + 0.5  # in bytes; + 0.5, so that truncation rounds
     spread = tf.sqrt(tf.maximum(VARIANCE * (1 - means**2 / 4), 0.0)) * 255 / 4
-    deviation, variance = _deviation(seeds, weight, length)
+    deviation, variance = _deviation(seeds, weight, length, means.shape[-1])
     spread /= tf.sqrt(variance)[:, None, None]
     # From here on passes over [B, T, F] are what costs: the mean is subtracted within the sum.
     frames = spread * deviation + (centre - spread * _mean(deviation, weight))
@@ -64,16 +62,18 @@ def frames_around(
     return frames * tf.cast(valid, tf.uint8)[:, :, None]
 
 
-def _deviation(seeds: tf.Tensor, weight: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+def _deviation(
+    seeds: tf.Tensor, weight: tf.Tensor, length: int, features: int
+) -> tuple[tf.Tensor, tf.Tensor]:
     """Deviations float32 [B, T, F], and their expected variance about each video's mean [B]."""
     sizes = [length, length, length, length, SCENES]
     cut, picked, frame, shot, scene = tf.split(_uniforms(seeds, sum(sizes)), sizes, axis=1)
     shots = tf.cumsum(tf.cast(cut < 1 / SHOT_SECONDS, tf.int32), axis=1, exclusive=True)  # [B, T]
     scenes = tf.gather(tf.cast(picked * SCENES, tf.int32), shots, batch_dims=1)  # [B, T]
     deviation = (
-        _noise(frame)
-        + SHOT_VARIANCE**0.5 * _noise(tf.gather(shot, shots, batch_dims=1))
-        + SCENE_VARIANCE**0.5 * _noise(tf.gather(scene, scenes, batch_dims=1))
+        _noise(frame, features)
+        + SHOT_VARIANCE**0.5 * _noise(tf.gather(shot, shots, batch_dims=1), features)
+        + SCENE_VARIANCE**0.5 * _noise(tf.gather(scene, scenes, batch_dims=1), features)
     )
     # A part that repeats over frames survives in their mean, and is no variance about it.
     variance = (
@@ -95,15 +95,15 @@ def _repeats(keys: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(_mean(same, weight)[:, 0] * weight, axis=1)
 
 
-def _noise(uniform: tf.Tensor) -> tf.Tensor:
+def _noise(uniform: tf.Tensor, features: int) -> tf.Tensor:
     """Rows of the noise table, picked by numbers in [0, 1): [B, T] -> float32 [B, T, F]."""
-    return tf.gather(_table(), tf.cast(uniform * _TABLE_ROWS, tf.int32))
+    return tf.gather(_table(features), tf.cast(uniform * _TABLE_ROWS, tf.int32))
 
 
 @functools.cache
-def _table() -> tf.Tensor:
+def _table(features: int) -> tf.Tensor:
     generator = np.random.Generator(np.random.PCG64(_GOLDEN))
-    rows = generator.standard_normal((_TABLE_ROWS, FEATURES), dtype=np.float32)
+    rows = generator.standard_normal((_TABLE_ROWS, features), dtype=np.float32)
     with tf.init_scope(), tf.device("/cpu:0"):  # input pipelines run on the CPU
         return tf.constant(rows)
 

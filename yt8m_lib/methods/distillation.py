@@ -8,9 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data import soft_targets
-from yt8m_lib.data.record_kinds import ids_of
+from yt8m_lib.data.record_kinds import ids_of, kind_for
 from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import sidecar_paths
 from yt8m_lib.methods import inference
@@ -78,7 +77,7 @@ def _is_kept(
     """Whether a sidecar is there and right; says what is wrong where it is not."""
     if not tf.io.gfile.exists(sidecar):
         return False
-    ids = ids_of(file, RECORD_KINDS[params.data.level])
+    ids = ids_of(file, kind_for(params.data))
     fault = soft_targets.fault_of(sidecar, ids, params.data.classes, made_by)
     if fault:
         say(f"{sidecar}: {fault}; predicted again")

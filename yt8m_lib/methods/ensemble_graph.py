@@ -1,9 +1,9 @@
 """All members of an ensemble and their stored weights in a single TensorFlow graph (sec. 4.3).
 
-It takes raw uint8 frames and frame counts and, once it is exported, needs none of this project's
-code. Weights lie in it as their codecs store them. Where decoding is slow, the first call does it
-once, into memory, so that every later call is as fast as with float32 weights; or every call does
-it, where memory is what is short.
+It takes frames as records store them and frame counts and, once it is exported, needs none of this
+project's code. Weights lie in it as their codecs store them. Where decoding is slow, the first call
+does it once, into memory, so that every later call is as fast as with float32 weights; or every
+call does it, where memory is what is short.
 """
 
 import time
@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from yt8m_lib.methods import codecs
 from yt8m_lib.methods.codecs import StoredVariable
-from yt8m_lib.methods.signatures import FRAMES, NUM_FRAMES
+from yt8m_lib.methods.signatures import NUM_FRAMES, frames_spec
 from yt8m_lib.settings import Decode
 
 PAIRS = 20  # of class and confidence, for each video
@@ -33,6 +33,7 @@ class Member(tf.Module):
     Attributes:
         nbytes: bytes of the stored weights.
         weights: the same weights as parts of the graph.
+        streams: that the model's frames are made of.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Member(tf.Module):
     ):
         super().__init__()
         self.nbytes = codecs.nbytes(stored)
+        self.streams = model.streams
         self.weights = [variable.graph_weight() for variable in stored]
         if decode == "call":
             for weight in self.weights:
@@ -69,8 +71,12 @@ class EnsembleGraph(tf.Module):
     """The whole ensemble: ``sum_m w_m p_m`` with weights that sum to 1 (sec. 4.3).
 
     Args:
-        members: the models.
+        members: the models, all of the same streams.
         weights: how much each counts; they are divided by their sum.
+
+    Attributes:
+        streams: that frames are made of.
+        serve: the graph, a function of frames and their numbers; see ``_serve``.
 
     Raises:
         ValueError: when there is no member, or the weights are not one for each, none of them
@@ -84,13 +90,16 @@ class EnsembleGraph(tf.Module):
         self.members = list(members)
         self.member_weights = [float(w) / float(sum(weights)) for w in weights]
         self.ready = tf.Variable(False, trainable=False)
+        self.streams = self.members[0].streams
+        self._frames = frames_spec(self.streams)
+        self.serve = tf.function(self._serve, input_signature=[self._frames, NUM_FRAMES])
 
-    @tf.function(input_signature=[FRAMES, NUM_FRAMES])
-    def serve(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _serve(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tag videos.
 
         Args:
-            frames: uint8 [B, T, 1152], a row a second, 1024 image then 128 audio features.
+            frames: [B, T, F], a row a second, one stream after the other, as records store them: of
+                YouTube-8M uint8 [B, T, 1152], 1024 image then 128 audio features.
             num_frames: int32 [B], how many of the T rows are real, from 1 to T; the others are
                 ignored.
 
@@ -103,7 +112,7 @@ class EnsembleGraph(tf.Module):
                 that is not from 1 to T.
         """
         # A loaded signature does not look at shapes by itself.
-        frames = tf.ensure_shape(frames, FRAMES.shape)
+        frames = tf.ensure_shape(frames, self._frames.shape)
         tf.debugging.Assert(_are_counts(num_frames, frames), [_WRONG_COUNTS, num_frames])
         # A saved flag: a test of the copies' own size would be folded to a constant when loading.
         tf.cond(self.ready, lambda: tf.no_op(), self._prepare)

@@ -160,6 +160,8 @@ def _describe(params: Params, about: Mapping[str, Any], path: Path) -> None:
         "vocabulary": data.vocabulary,
         "frames": data.frames,
         "max_frames": data.max_frames,
+        "streams": [stream.model_dump(mode="json") for stream in data.streams],
+        **data.model_dump(mode="json", include={"id_key", "labels_key"}),
     } | dict(about)
     write_text(path, json.dumps(description, indent=2) + "\n")
 

@@ -57,7 +57,7 @@ class ExportedModel:
         try:
             self.about = json.loads((self.folder / DESCRIPTION).read_text())
             self.classes: int = self.about["classes"]
-            {name: self.about[name] for name in ("vocabulary", "frames", "max_frames")}
+            self._data = self._reading()
             self._loaded = tf.saved_model.load(str(folder))  # keeps the weights alive
             self._function = self._loaded.signatures["serving_default"]
         except (OSError, ValueError, KeyError, TypeError, DecodeError, tf.errors.OpError) as error:
@@ -65,7 +65,7 @@ class ExportedModel:
             raise ModelError(f"the exported model in {folder} is damaged: {what}") from None
 
     def __call__(self, frames: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
-        """Predictions [B, V] of frames uint8 [B, T, 1152] and their numbers int32 [B]."""
+        """Predictions [B, V] of frames as records store them, [B, T, F], and their numbers [B]."""
         return self._function(frames=frames, num_frames=num_frames)["predictions"]
 
     @property
@@ -76,18 +76,19 @@ class ExportedModel:
 
     def level_of(self, files: Sequence[str]) -> str:
         """The kind of the records that shards hold, judged by the first."""
-        return kind_of_shard(files[0]).name
+        return kind_of_shard(files[0], self._data).name
 
     def videos(self, files: Sequence[str], level: str, labels: bool) -> Records:
         """The videos of some shards, read as the model takes them, with labels of all classes."""
-        data = Data(
-            level=level,
-            classes=self.about["vocabulary"],
-            vocabulary=self.about["vocabulary"],
-            frames=self.about["frames"],
-            max_frames=self.about["max_frames"],
-        )
-        return Records(files, data, labels=labels)
+        return Records(files, self._data.model_copy(update={"level": level}), labels=labels)
+
+    def _reading(self) -> Data:
+        """How records are read for this model, with labels of the whole vocabulary."""
+        about = self.about
+        optional = ("streams", "id_key", "labels_key")  # not said by what was exported long ago
+        own = {name: about[name] for name in optional if name in about}
+        needed = {name: about[name] for name in ("vocabulary", "frames", "max_frames")}
+        return Data(classes=about["vocabulary"], **needed, **own)
 
     def answers(
         self, videos: Records, size: int = BATCH

@@ -14,8 +14,10 @@ import yaml
 
 from yt8m_lib.data.vocabulary import class_names
 from yt8m_lib.files import write_text
+from yt8m_lib.methods.signatures import name_of_floats
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import Params
+from yt8m_lib.streams import YOUTUBE_8M, frames_type, width_of
 
 CARD, LABELS = "model_card.md", "labels.csv"
 LABEL_COLUMNS = ("index", "name", "train_videos")
@@ -25,6 +27,9 @@ Trained on YouTube-8M (Abu-El-Haija et al., 2016), by Google, under
 [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/): https://research.google.com/youtube8m.
 Whoever publishes this model names that source. Its labels were made by machine from what stands
 beside a video, and often miss."""
+OWN = """\
+Trained on features of its owner's making. Whose videos they are, and what may be done with them, is
+for the owner to say here."""
 STAND_IN = """\
 Trained on generated videos alone, so its classes mean nothing. It shows how the system works and is
 of no other use."""
@@ -35,27 +40,13 @@ import tensorflow as tf
 
 model = tf.saved_model.load("FOLDER")  # of this card
 tag = model.signatures["serving_default"]
-answer = tag(frames=frames, num_frames=num_frames)  # uint8 [B, T, 1152], int32 [B]
+answer = tag(frames=frames, num_frames=num_frames)  # {frames}, int32 [B]
 answer["classes"], answer["confidences"]  # [B, 20], the most confident first
 ```
 
-A frame is a second: 1024 image features, then 128 audio features, as YouTube-8M stores them: bytes
-that stand for [-2, 2]. Class numbers are those of `labels.csv`. The first call decodes the weights.
+A frame is a row, {streams}. Class numbers are those of `labels.csv`. The first call
+decodes the weights.
 """
-SIGNATURES = (
-    (
-        "`serving_default`",
-        "`frames` uint8 [B, T, 1152], `num_frames` int32 [B]",
-        "`classes` and `confidences` [B, 20], all `predictions` [B, V]",
-    ),
-    ("`top_k`", "the same, `k` int32", "`classes` and `confidences` [B, k]"),
-    (
-        "`rgb_and_audio`",
-        "`rgb_and_audio` float32 [B, T, 1152] in [-2, 2], `num_frames` int32 [B, 1]",
-        "`predictions` [B, V]",
-    ),
-    ("`records`", "`records` string [B]: serialised examples", "`ids`, and as `serving_default`"),
-)
 
 LIMITS = """\
 - It was trained on videos of at most {frames} frames, and reads as many as it is given.
@@ -101,16 +92,20 @@ def write_card(
 
 
 def _front_matter(params: Params, gap: Estimate | None) -> dict:
-    made_up = params.synthetic is not None
+    own = params.data.streams != YOUTUBE_8M
+    licence = "other" if own else "cc-by-4.0"
     front = {
-        "license": "apache-2.0" if made_up else "cc-by-4.0",
+        "license": "apache-2.0" if params.synthetic else licence,
         "library_name": "tensorflow",
         "pipeline_tag": "video-classification",
-        "tags": ["video-tagging", "youtube-8m", "ensemble", "quantized"],
+        "tags": ["video-tagging", *([] if own else ["youtube-8m"]), "ensemble", "quantized"],
     }
     if gap is None:
         return front
-    data = {"name": f"held-out videos of {params.experiment}", "type": "youtube-8m"}
+    data = {
+        "name": f"held-out videos of {params.experiment}",
+        "type": "own" if own else "youtube-8m",
+    }
     metric = {"name": "GAP@20", "type": "gap", "value": round(gap.value, 4)}
     task = {"name": "video tagging", "type": "video-classification"}
     results = [{"task": task, "dataset": data, "metrics": [metric]}]
@@ -134,17 +129,69 @@ after Skalic and Austin, "Building A Size Constrained Predictive Models for Vide
 
 ## Data and licence
 
-{STAND_IN if params.synthetic else REAL}
+{_data(params)}
 
 ## Use
 
-{USE}
-{_table(("signature", "takes", "answers"), SIGNATURES)}
+{USE.format(frames=_shape(params), streams=_streams(params))}
+{_table(("signature", "takes", "answers"), _signatures(params))}
 
 ## Limits
 
 {LIMITS.format(frames=_frames(params))}
 """
+
+
+def _data(params: Params) -> str:
+    if params.synthetic:
+        return STAND_IN
+    return REAL if params.data.streams == YOUTUBE_8M else OWN
+
+
+def _shape(params: Params) -> str:
+    """Type and shape of frames, such as ``uint8 [B, T, 1152]``."""
+    streams = params.data.streams
+    return f"{frames_type(streams)} [B, T, {width_of(streams)}]"
+
+
+def _streams(params: Params) -> str:
+    """What a frame is made of, in words."""
+    streams = params.data.streams
+    if streams == YOUTUBE_8M:
+        return (
+            "one a second: 1024 image features, then 128 audio features, as YouTube-8M\n"
+            "stores them: bytes that stand for [-2, 2]"
+        )
+    parts = []
+    for s in streams:
+        of = f" (bytes of [{s.range[0]:g}, {s.range[1]:g}])" if s.storage == "uint8" else ""
+        parts.append(f"{s.width} features of `{s.name}`{of}")
+    return ", then ".join(parts)
+
+
+def _signatures(params: Params) -> Sequence[Sequence[str]]:
+    """Name of each signature, what it takes, what it answers."""
+    streams = params.data.streams
+    floats, width = name_of_floats(streams), width_of(streams)
+    within = " in [-2, 2]" if streams == YOUTUBE_8M else ""
+    return (
+        (
+            "`serving_default`",
+            f"`frames` {_shape(params)}, `num_frames` int32 [B]",
+            "`classes` and `confidences` [B, 20], all `predictions` [B, V]",
+        ),
+        ("`top_k`", "the same, `k` int32", "`classes` and `confidences` [B, k]"),
+        (
+            f"`{floats}`",
+            f"`{floats}` float32 [B, T, {width}]{within}, `num_frames` int32 [B, 1]",
+            "`predictions` [B, V]",
+        ),
+        (
+            "`records`",
+            "`records` string [B]: serialised examples",
+            "`ids`, and as `serving_default`",
+        ),
+    )
 
 
 def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -25,10 +25,10 @@ def model_sizes(params: Params) -> pd.DataFrame:
         ``bytes_float32``, and ``bytes_stored`` with the codec of the shipped model. The last row is
         the sum over the published models, or over all models where none is a published one.
     """
-    coded = params.quantization
+    coded, data = params.quantization, params.data
     rows = []
     for name, model in params.models.items():
-        shapes = [shape for _, shape in models.variable_shapes(model, params.data.classes)]
+        shapes = [shape for _, shape in models.variable_shapes(model, data.classes, data.streams)]
         float32, stored = codecs.bytes_of_shapes(shapes, coded.more_than, coded.codec)
         count = sum(math.prod(shape) for shape in shapes)
         rows.append((name, model.family, model.published, count, float32, stored))

@@ -5,18 +5,26 @@ of the valid ones; the ``VideoModel`` around them takes the data set's bytes. Te
 when the first model is built or loaded.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yt8m_lib.files import written_whole
-from yt8m_lib.settings import FEATURES, Model
+from yt8m_lib.settings import Model
+from yt8m_lib.streams import YOUTUBE_8M, Stream, width_of
 
 if TYPE_CHECKING:
     from yt8m_lib.models.video_model import VideoModel
 
 
-def build(model: Model, classes: int, batch_norm_decay: float = 0.999) -> "VideoModel":
+def build(
+    model: Model,
+    classes: int,
+    batch_norm_decay: float = 0.999,
+    streams: Sequence[Stream] = YOUTUBE_8M,
+    l2_normalise: bool = True,
+) -> "VideoModel":
     """Make an architecture with freshly drawn weights.
 
     ``keras.utils.set_random_seed``, called before, decides which weights are drawn.
@@ -25,11 +33,14 @@ def build(model: Model, classes: int, batch_norm_decay: float = 0.999) -> "Video
         model: its settings.
         classes: labels to predict, V.
         batch_norm_decay: of every batch norm's moving statistics.
+        streams: that a frame is made of, as the records store them.
+        l2_normalise: whether each frame is scaled to length 1, in families that do so.
     """
     from yt8m_lib.models.video_model import VideoModel, settings_of
 
-    built = VideoModel(settings_of(model), classes, batch_norm_decay)
-    built.build({"frames": (None, None, FEATURES), "num_frames": (None,)})
+    settings = settings_of(model)
+    built = VideoModel(settings, classes, batch_norm_decay, streams, l2_normalise)
+    built.build({"frames": (None, None, width_of(streams)), "num_frames": (None,)})
     return built
 
 
@@ -48,7 +59,9 @@ def load(path: str | Path) -> "VideoModel":
     return keras.models.load_model(path, custom_objects={"VideoModel": VideoModel}, compile=False)
 
 
-def variable_shapes(model: Model, classes: int) -> list[tuple[str, tuple[int, ...]]]:
+def variable_shapes(
+    model: Model, classes: int, streams: Sequence[Stream] = YOUTUBE_8M
+) -> list[tuple[str, tuple[int, ...]]]:
     """Path and shape of every variable of an architecture, without making any.
 
     They are in the order of ``build(model, classes).variables``. A full-size model takes no memory
@@ -58,7 +71,7 @@ def variable_shapes(model: Model, classes: int) -> list[tuple[str, tuple[int, ..
 
     def describe() -> list[tuple[str, tuple[int, ...]]]:
         with keras.StatelessScope(initialize_variables=False):
-            noted = build(model, classes)
+            noted = build(model, classes, streams=streams)
         return [(variable.path, tuple(variable.shape)) for variable in noted.variables]
 
     # Keras keeps noted variables, per thread, to draw them at the next chance: leave them behind.

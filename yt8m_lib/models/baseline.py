@@ -1,14 +1,16 @@
 """The baseline: logistic regression on a video's mean frame."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from yt8m_lib.settings import Model
+from yt8m_lib.streams import Stream
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> "MeanFrame":
+def make_encoder(model: Model, batch_norm_decay: float, streams: Sequence[Stream]) -> "MeanFrame":
     """Make the encoder; it has no settings and no batch norm."""
     return MeanFrame(name="encoder")
 
@@ -21,20 +23,18 @@ class MeanFrame(keras.layers.Layer):
         """Note how many features a frame has; there are no variables."""
         self.width = input_shape[-1]
 
-    def call(
-        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
+    def call(self, *frames: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Average the frames of each video.
 
         Args:
-            video: float32 [B, T, 1024], 0 in padding.
-            audio: float32 [B, T, 128], 0 in padding.
-            valid: bool [B, T], False for padding.
+            frames: the features of each stream, float32 [B, T, D], 0 in padding; and last which
+                frames are valid, bool [B, T].
             training: unused, as there is no batch norm here.
 
         Returns:
-            float32 [B, 1152].
+            float32 [B, F], the streams one after the other.
         """
+        *streams, valid = frames
         count = tf.reduce_sum(tf.cast(valid, tf.float32), axis=1, keepdims=True)  # [B, 1]
-        sums = [tf.reduce_sum(stream, axis=1) for stream in (video, audio)]
+        sums = [tf.reduce_sum(stream, axis=1) for stream in streams]
         return tf.concat(sums, axis=1) / tf.maximum(count, 1.0)

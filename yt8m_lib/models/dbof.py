@@ -1,5 +1,6 @@
 """Deep bag of frames: gated and soft pooling (sec. 3)."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,14 +11,19 @@ from yt8m_lib.models.assignment import gaussian, l2_normalise
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
 from yt8m_lib.settings import Model
+from yt8m_lib.streams import Stream
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
-    """Make the encoder; the gated variant gates the video stream alone."""
+def make_encoder(
+    model: Model, batch_norm_decay: float, streams: Sequence[Stream]
+) -> PoolingEncoder:
+    """Make the encoder; the gated variant gates the first stream alone."""
     if model.architecture == "gated_dbof":
-        return make_pooling_encoder(model, batch_norm_decay, video=GatedDBoF, audio=SoftDBoF)
+        return make_pooling_encoder(
+            model, batch_norm_decay, streams, first=GatedDBoF, others=SoftDBoF
+        )
     pooling = partial(SoftDBoF, max_pool=model.options["max_pool"])
-    return make_pooling_encoder(model, batch_norm_decay, video=pooling, audio=pooling)
+    return make_pooling_encoder(model, batch_norm_decay, streams, first=pooling, others=pooling)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")

@@ -1,5 +1,6 @@
 """NetVLAD and LightVLAD pooling (sec. 3)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,12 +10,15 @@ from yt8m_lib.models.assignment import gaussian, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
 from yt8m_lib.settings import Model
+from yt8m_lib.streams import Stream
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> PoolingEncoder:
-    """Make the encoder: both streams are pooled alike."""
+def make_encoder(
+    model: Model, batch_norm_decay: float, streams: Sequence[Stream]
+) -> PoolingEncoder:
+    """Make the encoder: all streams are pooled alike."""
     pooling = NetVLAD if model.architecture == "netvlad" else LightVLAD
-    return make_pooling_encoder(model, batch_norm_decay, video=pooling, audio=pooling)
+    return make_pooling_encoder(model, batch_norm_decay, streams, first=pooling, others=pooling)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")

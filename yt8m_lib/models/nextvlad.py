@@ -14,7 +14,9 @@ import tensorflow as tf
 from yt8m_lib.models.assignment import SoftAssignment, l2_normalise, project
 from yt8m_lib.models.gating import Excitation
 from yt8m_lib.models.normalization import Affine, BatchNorm
-from yt8m_lib.settings import AUDIO, RGB, Model
+from yt8m_lib.models.pooling import poolings_of, set_poolings
+from yt8m_lib.settings import Model
+from yt8m_lib.streams import Stream
 
 INITIALISER = (
     "he_normal"  # truncated normal of variance 2 / fan_in: of every kernel and the centres
@@ -22,12 +24,16 @@ INITIALISER = (
 WHITENED = 1e-4  # what the data set's whitening added to the root of each eigenvalue
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> "NeXtVLADEncoder":
-    """Make the encoder; the audio stream has a share of the clusters and half of the groups."""
+def make_encoder(
+    model: Model, batch_norm_decay: float, streams: Sequence[Stream]
+) -> "NeXtVLADEncoder":
+    """Make the encoder; streams after the first have a share of its clusters, half its groups."""
+    share = model.traits.audio_share
     return NeXtVLADEncoder(
-        model.clusters,
-        max(model.clusters // model.traits.audio_share, 1),
+        [s.clusters_of(place, model.clusters, share) for place, s in enumerate(streams)],
         model.hidden,
+        [stream.width for stream in streams],
+        [stream.name for stream in streams],
         decay=batch_norm_decay,
         name="encoder",
         **model.options,
@@ -127,7 +133,7 @@ class NeXtVLAD(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class NeXtVLADEncoder(keras.layers.Layer):
-    """Both streams pooled, dropout, a hidden layer and its gate (the paper's "model").
+    """All streams pooled, dropout, a hidden layer and its gate (the paper's "model").
 
     ``h = BN(z W1)`` of the concatenated streams z, without bias or ReLU, then ``Excitation``.
 
@@ -138,23 +144,25 @@ class NeXtVLADEncoder(keras.layers.Layer):
     model has not, makes up for them with a batch norm over the input; its moments include padding.
 
     Args:
-        clusters: K of the image stream.
-        audio_clusters: K of the audio stream.
+        clusters: K of each stream.
         units: of the hidden layer, H.
-        groups: G of the image stream; the audio stream has half of them.
+        widths: features of each stream.
+        names: of the streams.
+        groups: G of the first stream; every other has half of them.
         expansion: as for ``NeXtVLAD``.
         reduction: as for ``Excitation``.
         dropout: the share of z that is dropped in training.
         input_norm: whether a batch norm comes first.
-        eigenvalues: of the image features' whitening, 1,024 of them; none where not at hand.
+        eigenvalues: of the whitening of the first stream's features; none where not at hand.
         decay: of the batch norms' moving statistics.
     """
 
     def __init__(
         self,
-        clusters: int,
-        audio_clusters: int,
+        clusters: Sequence[int],
         units: int,
+        widths: Sequence[int],
+        names: Sequence[str],
         groups: int = 8,
         expansion: float = 2.0,
         reduction: int = 16,
@@ -169,18 +177,28 @@ class NeXtVLADEncoder(keras.layers.Layer):
         self.dropout = dropout
         self.eigenvalues = list(eigenvalues)
         self.input_norm = BatchNorm(decay, name="input_norm") if input_norm else None
-        self.video = NeXtVLAD(clusters, groups, expansion, decay, name="video")
-        self.audio = NeXtVLAD(audio_clusters, groups // 2, expansion, decay, name="audio")
+        self.widths = list(widths)
+        shapes = enumerate(zip(clusters, names, strict=True))
+        poolings = [
+            NeXtVLAD(k, groups // 2 if place else groups, expansion, decay, name=name)
+            for place, (k, name) in shapes
+        ]
+        set_poolings(self, poolings)
         self.norm = BatchNorm(decay, name="norm")
         self.gate = Excitation(reduction, decay, name="gate")
+
+    @property
+    def poolings(self) -> list[keras.layers.Layer]:
+        """The pooling of each stream."""
+        return poolings_of(self)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the variables of every box, and W1 [Z, H]."""
         if self.input_norm:
             self.input_norm.build(input_shape)
-        self.video.build((None, None, RGB))
-        self.audio.build((None, None, AUDIO))
-        pooled = self.video.width + self.audio.width
+        for pooling, width in zip(self.poolings, self.widths, strict=True):
+            pooling.build((None, None, width))
+        pooled = sum(pooling.width for pooling in self.poolings)
         self.kernel = self.add_weight(
             shape=(pooled, self.units), initializer=INITIALISER, name="kernel"
         )
@@ -193,19 +211,13 @@ class NeXtVLADEncoder(keras.layers.Layer):
         return self.units
 
     def call(
-        self,
-        video: tf.Tensor,
-        audio: tf.Tensor,
-        valid: tf.Tensor,
-        training: bool = False,
-        seed: tf.Tensor | None = None,
+        self, *frames: tf.Tensor, training: bool = False, seed: tf.Tensor | None = None
     ) -> tf.Tensor:
         """Describe each video by a vector.
 
         Args:
-            video: float32 [B, T, 1024], 0 in padding.
-            audio: float32 [B, T, 128], 0 in padding.
-            valid: bool [B, T], False for padding.
+            frames: the features of each stream, float32 [B, T, D], 0 in padding; and last which
+                frames are valid, bool [B, T].
             training: whether batch norms use, and move towards, the batch's statistics, and whether
                 there is dropout.
             seed: int [2], of the dropout.
@@ -213,22 +225,21 @@ class NeXtVLADEncoder(keras.layers.Layer):
         Returns:
             float32 [B, H].
         """
-        of_video, of_audio = self._affines(video, audio, training)
-        streams = (
-            self.video(video, valid, of_video, training=training),
-            self.audio(audio, valid, of_audio, training=training),
-        )
-        pooled = tf.concat(streams, axis=1)  # [B, Z]
+        *streams, valid = frames
+        parts = zip(self.poolings, streams, self._affines(streams, training), strict=True)
+        pooled = [pool(stream, valid, affine, training=training) for pool, stream, affine in parts]
+        pooled = tf.concat(pooled, axis=1)  # [B, Z]
         if training and self.dropout:
             pooled = tf.nn.experimental.stateless_dropout(pooled, self.dropout, seed)
         hidden = self.norm(tf.matmul(pooled, self.kernel), training=training)
         return self.gate(hidden, training=training)
 
-    def _affines(self, video: tf.Tensor, audio: tf.Tensor, training: bool) -> list[Affine]:
+    def _affines(self, streams: Sequence[tf.Tensor], training: bool) -> list[Affine]:
         """What each stream is scaled and shifted by before anything else."""
         if self.input_norm:
-            return self.input_norm.affine(video, audio, training=training)
-        scale = tf.ones([RGB])
+            return self.input_norm.affine(*streams, training=training)
+        affines = [Affine(tf.ones([width]), tf.zeros([width])) for width in self.widths]
         if self.eigenvalues:
-            scale = tf.sqrt(tf.constant(self.eigenvalues)) + WHITENED
-        return [Affine(scale, tf.zeros([RGB])), Affine(tf.ones([AUDIO]), tf.zeros([AUDIO]))]
+            whitening = tf.sqrt(tf.constant(self.eigenvalues)) + WHITENED
+            affines[0] = affines[0]._replace(scale=whitening)
+        return affines

@@ -1,15 +1,16 @@
 """What NetVLAD, FVNet and DBoF share: frames are pooled into one vector, whatever their order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import keras
 import tensorflow as tf
 
+from yt8m_lib.model_settings import Model
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.gating import Gating, Hidden
 from yt8m_lib.models.normalization import BatchNorm
-from yt8m_lib.settings import AUDIO, RGB, Model
+from yt8m_lib.streams import Stream
 
 
 class Pooling(keras.layers.Layer):
@@ -41,8 +42,8 @@ class PoolingEncoder(keras.layers.Layer):
     """Input batch norm, one pooling a stream, hidden layer and, in some families, context gating.
 
     Args:
-        video: pools the video stream, like a ``Pooling``.
-        audio: pools the audio stream.
+        poolings: pools each stream, like a ``Pooling``.
+        widths: features of each stream.
         hidden: the layer that the pooled vectors go through together.
         gate: gates the hidden layer; None in families without context gating.
         decay: of the input batch norm's moving statistics.
@@ -50,8 +51,8 @@ class PoolingEncoder(keras.layers.Layer):
 
     def __init__(
         self,
-        video: keras.layers.Layer,
-        audio: keras.layers.Layer,
+        poolings: Sequence[keras.layers.Layer],
+        widths: Sequence[int],
         hidden: Hidden,
         gate: Gating | None = None,
         decay: float = 0.999,
@@ -60,17 +61,22 @@ class PoolingEncoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.decay = decay
         self.input_norm = BatchNorm(decay, name="input_norm")
-        self.video = video
-        self.audio = audio
+        self.widths = list(widths)
+        set_poolings(self, poolings)
         self.hidden = hidden
         self.gate = gate
+
+    @property
+    def poolings(self) -> list[keras.layers.Layer]:
+        """The pooling of each stream."""
+        return poolings_of(self)
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the variables of every box."""
         self.input_norm.build(input_shape)
-        _build(self.video, RGB)
-        _build(self.audio, AUDIO)
-        _build(self.hidden, self.video.width + self.audio.width)
+        for pooling, width in zip(self.poolings, self.widths, strict=True):
+            _build(pooling, width)
+        _build(self.hidden, sum(pooling.width for pooling in self.poolings))
         if self.gate:
             _build(self.gate, self.width)
 
@@ -79,43 +85,51 @@ class PoolingEncoder(keras.layers.Layer):
         """Length of a video's vector: H."""
         return self.hidden.units
 
-    def call(
-        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
+    def call(self, *frames: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Describe each video by a vector.
 
         Args:
-            video: float32 [B, T, 1024].
-            audio: float32 [B, T, 128].
-            valid: bool [B, T], False for padding.
+            frames: the features of each stream, float32 [B, T, D]; and last which frames are valid,
+                bool [B, T], False for padding.
             training: whether batch norms use, and move towards, the batch's statistics.
 
         Returns:
             float32 [B, H].
         """
-        pooled = tf.concat(self.pool(video, audio, valid, training=training), axis=1)
+        pooled = tf.concat(self.pool(*frames, training=training), axis=1)
         hidden = self.hidden(pooled, training=training)
         return self.gate(hidden, training=training) if self.gate else hidden
 
-    def pool(
-        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """The pooled vectors of the video and the audio stream, which ``call`` concatenates."""
-        of_video, of_audio = self.input_norm.affine(video, audio, training=training)
-        return (
-            self.video(video, valid, of_video, training=training),
-            self.audio(audio, valid, of_audio, training=training),
-        )
+    def pool(self, *frames: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
+        """The pooled vector of each stream, which ``call`` concatenates; it takes the same."""
+        *streams, valid = frames
+        affines = self.input_norm.affine(*streams, training=training)
+        parts = zip(self.poolings, streams, affines, strict=True)
+        return [pool(stream, valid, affine, training=training) for pool, stream, affine in parts]
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again; Keras notes only plain ones by itself."""
-        names = ("video", "audio", "hidden", "gate", "decay")
+        names = ("poolings", "widths", "hidden", "gate", "decay")
         return super().get_config() | {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Self:
         """Make the layer, and the layers that it is made of, from their arguments."""
         return cls(**keras.saving.deserialize_keras_object(config))
+
+
+def set_poolings(encoder: keras.layers.Layer, poolings: Sequence[keras.layers.Layer]) -> None:
+    """Give an encoder its streams' poolings, an attribute each.
+
+    TensorFlow's checkpoints, which a killed training goes on from, do not look into a list.
+    """
+    for place, pooling in enumerate(poolings):
+        setattr(encoder, f"pooling_{place}", pooling)
+
+
+def poolings_of(encoder: keras.layers.Layer) -> list[keras.layers.Layer]:
+    """The poolings that ``set_poolings`` gave an encoder, one for each of its ``widths``."""
+    return [getattr(encoder, f"pooling_{place}") for place in range(len(encoder.widths))]
 
 
 def _build(layer: keras.layers.Layer, features: int) -> None:
@@ -126,23 +140,28 @@ def _build(layer: keras.layers.Layer, features: int) -> None:
 def make_pooling_encoder(
     model: Model,
     batch_norm_decay: float,
-    video: Callable[..., keras.layers.Layer],
-    audio: Callable[..., keras.layers.Layer],
+    streams: Sequence[Stream],
+    first: Callable[..., keras.layers.Layer],
+    others: Callable[..., keras.layers.Layer],
 ) -> PoolingEncoder:
     """Make the encoder of a family that pools frames, from its poolings and its record's traits.
 
     Args:
         model: its settings.
         batch_norm_decay: of every batch norm's moving statistics.
-        video: makes the video stream's pooling from clusters, decay and a name; see ``Pooling``.
-        audio: makes the audio stream's pooling likewise.
+        streams: that a frame is made of.
+        first: makes the first stream's pooling from clusters, decay and a name; see ``Pooling``.
+        others: makes every other stream's pooling likewise.
     """
     traits, decay = model.traits, batch_norm_decay
-    audio_clusters = max(model.clusters // traits.audio_share, 1)
     relu = model.options.get("relu", False)
+    poolings = []
+    for place, stream in enumerate(streams):
+        clusters = stream.clusters_of(place, model.clusters, traits.audio_share)
+        poolings.append((others if place else first)(clusters, decay, name=stream.name))
     return PoolingEncoder(
-        video(model.clusters, decay, name="video"),
-        audio(audio_clusters, decay, name="audio"),
+        poolings,
+        [stream.width for stream in streams],
         Hidden(model.hidden, model.clusters, relu, decay, name="hidden"),
         Gating(decay, name="gate") if traits.context_gating else None,
         decay,

@@ -1,15 +1,18 @@
 """The recurrent family: a bidirectional layer under a one-way layer (sec. 3)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from yt8m_lib.settings import Model
+from yt8m_lib.streams import Stream
 
 
-def make_encoder(model: Model, batch_norm_decay: float) -> "RecurrentEncoder":
+def make_encoder(
+    model: Model, batch_norm_decay: float, streams: Sequence[Stream]
+) -> "RecurrentEncoder":
     """Make the encoder; it has no batch norm."""
     reset_after = model.options["reset_after"]
     return RecurrentEncoder(model.architecture, model.hidden, reset_after, name="encoder")
@@ -47,21 +50,19 @@ class RecurrentEncoder(keras.layers.Layer):
         """Length of a video's vector: C."""
         return self.cells
 
-    def call(
-        self, video: tf.Tensor, audio: tf.Tensor, valid: tf.Tensor, training: bool = False
-    ) -> tf.Tensor:
+    def call(self, *frames: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Read the frames of each video in order.
 
         Args:
-            video: float32 [B, T, 1024].
-            audio: float32 [B, T, 128].
-            valid: bool [B, T]; every video's valid frames come first.
+            frames: the features of each stream, float32 [B, T, D]; and last which frames are valid,
+                bool [B, T], where every video's valid frames come first.
             training: unused, as there is no batch norm here.
 
         Returns:
             float32 [B, C].
         """
-        frames = tf.concat([video, audio], axis=2)
+        *streams, valid = frames
+        frames = tf.concat(streams, axis=2)
         # Reversed within its own length, a video still ends in padding, so the mask still fits.
         lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
         reversed_frames = tf.reverse_sequence(frames, lengths, seq_axis=1)

@@ -121,7 +121,7 @@ class Candidates:
         counts = self.experiment.find("data/data").array(LABEL_COUNTS)
         export.save(graph, folder, params, about, budget, counts)
         export.add_measured(folder, params, self.gap(found.weights))
-        serving.add_mlflow(folder)
+        serving.add_mlflow(folder, params.data.streams)
         return export.bytes_on_disk(folder)
 
     def bytes_of_all(self) -> int:

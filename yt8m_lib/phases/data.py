@@ -25,7 +25,7 @@ def describe(run: RunLog) -> pd.DataFrame:
     train, validation = records.shards(run.params)
     data = run.params.data
     ids = VideoIds()
-    table = inspect([*train, *validation], data.vocabulary, ids=ids)
+    table = inspect([*train, *validation], data.vocabulary, ids=ids, data=data)
     other = (table["bad"] == "") & (table["level"] != data.level)
     table.loc[other, "bad"] = f"not of `data.level: {data.level}`: " + table["level"]
     run.table("shards", table)

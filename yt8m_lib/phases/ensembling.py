@@ -174,7 +174,7 @@ def _export(
 def _finish(folder: Path, params: Params, answers: Predictions) -> None:
     """Say in the exported model how good it was found to be, and let MLflow serve it."""
     export.add_measured(folder, params, gap_estimate(report_half(answers)))
-    serving.add_mlflow(folder)
+    serving.add_mlflow(folder, params.data.streams)
 
 
 def _stored_model(run: RunLog, members: dict[str, FinishedRun], name: str) -> tuple:

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import mlflow
@@ -10,24 +11,21 @@ from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
 
 from yt8m_lib.phases import yt8m_tagger
-from yt8m_lib.settings import FEATURES, ROOT
+from yt8m_lib.settings import ROOT
+from yt8m_lib.streams import Stream, frames_type, width_of
 
 NEEDED = ("tensorflow", "keras", "mlflow", "numpy")
-UINT8, INT32, FLOAT32 = np.dtype("uint8"), np.dtype("int32"), np.dtype("float32")
-SIGNATURE = ModelSignature(
-    Schema(
-        [
-            TensorSpec(UINT8, (-1, -1, FEATURES), "frames"),
-            TensorSpec(INT32, (-1,), "num_frames"),
-        ]
-    ),
-    Schema([TensorSpec(INT32, (-1, -1), "classes"), TensorSpec(FLOAT32, (-1, -1), "confidences")]),
+INT32, FLOAT32 = np.dtype("int32"), np.dtype("float32")
+ANSWER = Schema(
+    [TensorSpec(INT32, (-1, -1), "classes"), TensorSpec(FLOAT32, (-1, -1), "confidences")]
 )
-EXAMPLE = {"frames": np.zeros([1, 1, FEATURES], np.uint8), "num_frames": np.ones([1], np.int32)}
 
 
-def add_mlflow(folder: str | Path) -> None:
+def add_mlflow(folder: str | Path, streams: Sequence[Stream]) -> None:
     """Add to an exported model what makes it a model of MLflow too; nothing in it is pickled."""
+    width, kind = width_of(streams), np.dtype(frames_type(streams))
+    takes = [TensorSpec(kind, (-1, -1, width), "frames"), TensorSpec(INT32, (-1,), "num_frames")]
+    example = {"frames": np.zeros([1, 1, width], kind), "num_frames": np.ones([1], np.int32)}
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "model"
         mlflow.pyfunc.save_model(
@@ -35,8 +33,8 @@ def add_mlflow(folder: str | Path) -> None:
             loader_module=Path(yt8m_tagger.__file__).stem,
             code_paths=[yt8m_tagger.__file__],
             pip_requirements=_requirements(),
-            signature=SIGNATURE,
-            input_example=EXAMPLE,
+            signature=ModelSignature(Schema(takes), ANSWER),
+            input_example=example,
         )
         for path in made.iterdir():
             place = Path(folder) / path.name

@@ -16,7 +16,7 @@ def open_videos(experiment: Experiment) -> tuple[Records, Records]:
     """The experiment's training and validation videos."""
     data = experiment.params.data
     train, validation = records.shards(experiment.params)
-    records.check_kind(train[0], data.level)
+    records.check_kind(train[0], data)
     return Records(train, data), Records(validation, data)
 
 
@@ -30,8 +30,8 @@ def fresh_model(run: RunLog) -> VideoModel:
     settings = run.step.settings
     forget_models()
     keras.utils.set_random_seed(run.seed)
-    decay = settings.training.batch_norm_decay
-    return models.build(settings.model, settings.data.classes, decay)
+    data, decay = settings.data, settings.training.batch_norm_decay
+    return models.build(settings.model, data.classes, decay, data.streams, data.l2_normalise)
 
 
 def make_trainer(

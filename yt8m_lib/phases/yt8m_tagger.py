@@ -24,7 +24,8 @@ class Tagger:
         """Tag videos.
 
         Args:
-            model_input: ``frames`` uint8 [B, T, 1152] and ``num_frames`` int32 [B].
+            model_input: ``frames`` [B, T, F] (of YouTube-8M uint8 [B, T, 1152]) and
+                ``num_frames`` int32 [B].
             params: not used; MLflow passes it.
 
         Returns:
@@ -32,8 +33,10 @@ class Tagger:
         """
         import tensorflow as tf
 
-        answer = self._model.signatures["serving_default"](
-            frames=tf.constant(model_input["frames"], tf.uint8),
+        tag = self._model.signatures["serving_default"]
+        kind = tag.structured_input_signature[1]["frames"].dtype
+        answer = tag(
+            frames=tf.constant(model_input["frames"], kind),
             num_frames=tf.constant(model_input["num_frames"], tf.int32),
         )
         return {name: answer[name].numpy() for name in ("classes", "confidences")}
