@@ -239,7 +239,7 @@ def clean(options: argparse.Namespace) -> None:
 def inspect(options: argparse.Namespace) -> None:
     """Check shards and count what they hold; exits with 1 where one is damaged."""
     _start_tensorflow()
-    from yt8m_lib.data import inspection, shards
+    from yt8m_lib.data import inspection, layouts, shards
     from yt8m_lib.report import tables
 
     table = inspection.inspect(shards.find(options.glob), options.vocabulary, labels=False)
@@ -249,8 +249,15 @@ def inspect(options: argparse.Namespace) -> None:
         print(tables.as_text(table))
         bad = int((table["bad"] != "").sum())
         print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
+        for words, files in layouts.advice_for(table["path"][table["bad"] != ""]).items():
+            print(f"\nThese settings of an experiment would read {_some(files)}:\n{words}")
     if (table["bad"] != "").any():
         sys.exit(1)
+
+
+def _some(files: list[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more}"
 
 
 def evaluate(options: argparse.Namespace) -> None:

@@ -86,7 +86,17 @@ def _look(file: str) -> str:
         if start.startswith(magic):
             return f"compressed ({name}): decompress it"
     if whole and _is_record(whole):
-        return "a bare record without the framing of a TFRecord file: use tf.io.TFRecordWriter"
+        return (
+            "a bare record without the framing of a TFRecord file: use tf.io.TFRecordWriter, or "
+            "`yt8m pack`"
+        )
+    if start.lstrip()[:1] in (b"{", b"["):
+        return (
+            f"no TFRecord file but JSON, which begins with {start[:40].decode(errors='replace')!r}"
+        )
+    lines = start.split(b"\n")[:-1]
+    if lines and all(len(ws := x.split()) == 2 and all(w.isdigit() for w in ws) for x in lines):
+        return "an index of a TFRecord file (offsets and lengths): give the shard that it is of"
     if start.isascii() and start.decode().replace("\n", "").replace("\r", "").isprintable():
         return f"no TFRecord file but text, which begins with {start[:40].decode()!r}"
     return ""
