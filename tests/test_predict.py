@@ -128,7 +128,7 @@ def test_a_reader_that_goes_away_is_said_so(tmp_path):
     ):
         reader.join()
         for _ in range(100_000):
-            write(["a"], [[1]], [[0.5]])
+            write(["a"], [[1]], [[0.5]], [[0, 1]])
 
 
 def test_standard_output_holds_the_csv_alone_and_what_was_in_its_file(model, videos, tmp_path):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yt8m_lib import commands
+from yt8m_lib import commands, data_commands
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError, outside_cause
 from yt8m_lib.files import expanded
@@ -70,7 +70,11 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_run(parsers)
     _command(
-        parsers, "synthesize", commands.synthesize, "write an experiment's stand-in data", "PARAMS"
+        parsers,
+        "synthesize",
+        data_commands.synthesize,
+        "write an experiment's stand-in data",
+        "PARAMS",
     )
     _command(
         parsers, "tables", commands.tables, "print the paper's four tables", "PARAMS", json=True
@@ -96,24 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         "GLOB",
         json=True,
     )
-    predict = _command(
-        parsers,
-        "predict",
-        commands.predict,
-        "tag videos: the challenge's CSV, or a Parquet table with names",
-        "MODEL",
-        "GLOB",
-    )
-    predict.add_argument(
-        "--output",
-        metavar="FILE",
-        type=expanded,
-        required=True,
-        help="where to write: a table with names where it ends in .parquet, else a CSV",
-    )
-    predict.add_argument(
-        "--top-k", metavar="K", type=_count, default=20, help="classes a video, at most all (20)"
-    )
+    _add_predict(parsers)
+    _add_pack(parsers)
     _add_import(parsers)
     _add_split(parsers)
     return parser
@@ -144,6 +132,86 @@ def _command(
     if json:
         parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
+
+
+def _add_predict(parsers: Any) -> None:
+    text = "tag videos: the challenge's CSV, tags with names, or a Parquet table"
+    parser = _command(parsers, "predict", commands.predict, text, "MODEL", "GLOB")
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        type=expanded,
+        required=True,
+        help="where to write: a table where it ends in .parquet, JSON for .json, else a CSV",
+    )
+    parser.add_argument(
+        "--top-k", metavar="K", type=_count, default=20, help="classes a video, at most all (20)"
+    )
+    parser.add_argument(
+        "--names",
+        action="store_true",
+        help="a row a tag, with its name, instead of the challenge's",
+    )
+    parser.add_argument(
+        "--window",
+        metavar="FRAMES",
+        type=_count,
+        help="tag stretches of so many frames instead of whole videos",
+    )
+    parser.add_argument(
+        "--stride",
+        metavar="FRAMES",
+        type=_count,
+        help="with --window: from the start of one stretch to that of the next (the window)",
+    )
+
+
+def _add_pack(parsers: Any) -> None:
+    text = "turn your own features into shards, and into an experiment that trains on them"
+    parser = parsers.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(action=data_commands.pack)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        type=expanded,
+        help="a folder of ID.npy (frames x features), of ID.npz (a key a stream), of MediaPipe's "
+        "ID.pb, or of a folder a stream; or a Parquet file with `id` and list columns",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        type=expanded,
+        help="columns `id` and `labels`: names or numbers, several separated by | or in several "
+        "rows; without, videos are packed to be tagged",
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=expanded, required=True, help="where the shards go"
+    )
+    parser.add_argument(
+        "--vocabulary",
+        metavar="CSV",
+        type=expanded,
+        help="with --labels: the classes, as `index` and `name` (those that the labels name)",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="MODEL",
+        type=expanded,
+        help="store features as this exported model reads them: for videos that it is to tag",
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("uint8", "float16", "float32"),
+        default="uint8",
+        help="of the features: a byte of a measured range, or floats (uint8)",
+    )
+    parser.add_argument(
+        "--validation-share", metavar="SHARE", type=float, default=0.2, help="held out (0.2)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the split (1)")
+    parser.add_argument(
+        "--workers", metavar="N", type=_count, default=2, help="shards written at a time (2)"
+    )
 
 
 def _add_run(parsers: Any) -> None:
@@ -177,7 +245,7 @@ def _add_run(parsers: Any) -> None:
 
 def _add_inspect(parsers: Any) -> None:
     text = "check shards and count what they hold"
-    parser = _command(parsers, "inspect", commands.inspect, text, "GLOB", json=True)
+    parser = _command(parsers, "inspect", data_commands.inspect, text, "GLOB", json=True)
     parser.add_argument(
         "--vocabulary",
         metavar="N",
@@ -246,7 +314,7 @@ def _add_import(parsers: Any) -> None:
 
 def _add_split(parsers: Any) -> None:
     text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
-    parser = _command(parsers, "split", commands.split, text, "GLOB")
+    parser = _command(parsers, "split", data_commands.split, text, "GLOB")
     parser.add_argument(
         "--train", metavar="GLOB", type=expanded, help="shards that are trained on in any case"
     )

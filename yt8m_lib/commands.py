@@ -41,25 +41,13 @@ def run(options: argparse.Namespace) -> None:
         _print_tables(params)
 
 
-def synthesize(options: argparse.Namespace) -> None:
-    """Write an experiment's stand-in data."""
-    _start_tensorflow()
-    from yt8m_lib.data import synthetic
-
-    params = _load(options)
-    if not params.synthetic:
-        raise ParamsError(f"{params.experiment} has no `synthetic` section: it reads real data")
-    train, validation = synthetic.write(params)
-    print(f"{len(train)} training and {len(validation)} validation shards in {params.folder}/data")
-
-
 def tables(options: argparse.Namespace) -> None:
     """Print the paper's four tables."""
     from yt8m_lib.report import tables
 
-    params = _load(options)
+    params = load(options)
     if options.json:
-        _print_json({n: json.loads(t.to_json(orient="records")) for n, t in tables.read(params)})
+        print_json({n: json.loads(t.to_json(orient="records")) for n, t in tables.read(params)})
     else:
         _print_tables(params)
 
@@ -68,7 +56,7 @@ def findings(options: argparse.Namespace) -> None:
     """Test each claim of the paper on all finished repeats."""
     from yt8m_lib.report import findings, tables
 
-    params = _load(options)
+    params = load(options)
     params_files.check_data(params)
     check_folder(params.folder / "tables")
     for file in [*options.add, *([options.against] if options.against else [])]:
@@ -81,7 +69,7 @@ def findings(options: argparse.Namespace) -> None:
     others = findings.other_choices(table, params.other_choices)
     _write_findings(params, {"findings": table, "other_choices": others})
     if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
+        print_json(json.loads(table.to_json(orient="records")))
         return
     print(f"{tables.heading('findings', params)}\n\n{tables.as_text(table)}")
     print(f"\n{findings.decided(table)}")
@@ -145,13 +133,13 @@ def _print_tables(params: Any) -> None:
 
 def ensemble(options: argparse.Namespace) -> None:
     """Make the best model of so many bytes, or print what growing budgets buy."""
-    _start_tensorflow()
+    start_tensorflow()
     from yt8m_lib.experiment.tracking import Experiment
     from yt8m_lib.methods.export import check_place
     from yt8m_lib.phases.budget import Candidates, at_equal_bytes
     from yt8m_lib.report import bits, tables
 
-    params = _load(options)
+    params = load(options)
     params_files.check_data(params)
     if options.output:
         check_place(options.output)
@@ -182,14 +170,14 @@ def ensemble(options: argparse.Namespace) -> None:
 
 def sizes(options: argparse.Namespace) -> None:
     """Print the bytes of every model."""
-    _start_tensorflow()
+    start_tensorflow()
     from yt8m_lib.methods.sizes import model_sizes, which_fit
     from yt8m_lib.report import tables
 
-    params = _load(options)
+    params = load(options)
     table = model_sizes(params)
     if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
+        print_json(json.loads(table.to_json(orient="records")))
     else:
         print(tables.as_text(table))
         counted = table[table["published"]] if table["published"].any() else table[:-1]
@@ -203,10 +191,10 @@ def sizes(options: argparse.Namespace) -> None:
 
 def import_checkpoint(options: argparse.Namespace) -> None:
     """Turn a released checkpoint into a model of ours."""
-    _start_tensorflow()
+    start_tensorflow()
     from yt8m_lib import checkpoints
 
-    params = _load(options)
+    params = load(options)
     size = checkpoints.export_imported(
         options.checkpoint,
         params,
@@ -218,51 +206,16 @@ def import_checkpoint(options: argparse.Namespace) -> None:
     print(f"{options.output}: {size:,} bytes; tag videos with: yt8m predict {options.output} ...")
 
 
-def split(options: argparse.Namespace) -> None:
-    """Choose the hold-out and write the lists of shards."""
-    from yt8m_lib.data import shards
-
-    lists = shards.hold_out(options.glob, options.hold_out, options.seed, options.train)
-    for name, files in zip(("train", "validation"), lists, strict=True):
-        path = shards.write_list(files, options.output, name)
-        print(f"{path}: {len(files)} shards")
-    print("give them to an experiment as data.train and data.validation")
-
-
 def clean(options: argparse.Namespace) -> None:
     """Delete what this program made for an experiment."""
     from yt8m_lib.experiment import tracking
 
-    print(tracking.forget(_load(options)))
-
-
-def inspect(options: argparse.Namespace) -> None:
-    """Check shards and count what they hold; exits with 1 where one is damaged."""
-    _start_tensorflow()
-    from yt8m_lib.data import inspection, layouts, shards
-    from yt8m_lib.report import tables
-
-    table = inspection.inspect(shards.find(options.glob), options.vocabulary, labels=False)
-    if options.json:
-        _print_json(json.loads(table.to_json(orient="records")))
-    else:
-        print(tables.as_text(table))
-        bad = int((table["bad"] != "").sum())
-        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
-        for words, files in layouts.advice_for(table["path"][table["bad"] != ""]).items():
-            print(f"\nThese settings of an experiment would read {_some(files)}:\n{words}")
-    if (table["bad"] != "").any():
-        sys.exit(1)
-
-
-def _some(files: list[str]) -> str:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0]}{more}"
+    print(tracking.forget(load(options)))
 
 
 def evaluate(options: argparse.Namespace) -> None:
     """Print an exported model's metrics on labelled videos."""
-    _start_tensorflow()
+    start_tensorflow()
     import pandas as pd
 
     from yt8m_lib.methods import exported
@@ -270,7 +223,7 @@ def evaluate(options: argparse.Namespace) -> None:
 
     measured = exported.evaluate_exported(options.model, options.glob)
     if options.json:
-        _print_json(measured)
+        print_json(measured)
         return
     thirds = measured.pop("by_frequency")
     for name, value in measured.items():
@@ -288,25 +241,37 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Tag videos with an exported model."""
-    _start_tensorflow()
+    start_tensorflow()
     from yt8m_lib.methods import tagging
 
-    videos = tagging.predict_to_file(options.model, options.glob, options.output, options.top_k)
+    if options.stride and not options.window:
+        raise ParamsError("--stride says how far apart stretches start: give --window, too")
+    videos = tagging.predict_to_file(
+        options.model,
+        options.glob,
+        options.output,
+        options.top_k,
+        names=options.names,
+        window=options.window and (options.window, options.stride or options.window),
+    )
     onto_stdout = os.path.exists(options.output) and os.path.samestat(
         os.stat(options.output), os.fstat(1)
     )
     print(f"{videos:,} videos in {options.output}", file=sys.stderr if onto_stdout else sys.stdout)
 
 
-def _load(options: argparse.Namespace) -> Any:
+def load(options: argparse.Namespace) -> Any:
+    """The checked settings that a command was given."""
     return params_files.load(options.params, options.overrides)
 
 
-def _start_tensorflow() -> None:
+def start_tensorflow() -> None:
+    """Import TensorFlow quietly, as the project uses it."""
     from yt8m_lib.methods import devices
 
     devices.prepare()
 
 
-def _print_json(value: Any) -> None:
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
     print(json.dumps(value, indent=2))

@@ -71,7 +71,14 @@ def check(settings: dict[str, Any], path: str | Path) -> Params:
 def write(settings: dict[str, Any], path: Path, comment: str) -> None:
     """Write settings as a file that ``read`` reads the same."""
     about = "".join(f"# {line}\n" for line in comment.splitlines())
-    write_text(path, about + yaml.safe_dump(settings, sort_keys=False, allow_unicode=True))
+    write_text(path, about + _dumped(settings))
+
+
+def _dumped(settings: dict[str, Any]) -> str:
+    """YAML with what holds no more than values in one line, as people write it."""
+    return yaml.safe_dump(
+        settings, sort_keys=False, allow_unicode=True, default_flow_style=None, width=110
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -5,7 +5,7 @@ image and audio; anything else that gives a vector a second (CLIP, VideoMAE, VGG
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -35,11 +35,17 @@ class Stream(Settings):
     # and what a family's audio stream has for every other.
     clusters: Share | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _key_is_the_name(cls, raw: Any) -> Any:
+        named = isinstance(raw, dict) and not raw.get("key") and "name" in raw
+        return raw | {"key": raw["name"]} if named else raw
+
     @model_validator(mode="after")
-    def _is_complete(self) -> Self:
+    def _range_is_ordered(self) -> Self:
         if self.range[0] >= self.range[1]:
             raise ValueError(f"range: the lower end comes first, got {list(self.range)}")
-        return self if self.key else self.model_copy(update={"key": self.name})
+        return self
 
     @property
     def step(self) -> float:

@@ -35,6 +35,18 @@ def class_names(path: str | Path | None, classes: int) -> list[str]:
     return [names[number] for number in range(classes)]
 
 
+def count_of(path: str | Path) -> int:
+    """How many classes a vocabulary names: one more than its largest number.
+
+    Raises:
+        DataError: as ``class_names``.
+    """
+    names = _read(str(Path(path).absolute()))
+    if not names:
+        raise DataError(f"{path}: names no class")
+    return max(names) + 1
+
+
 @cache
 def _read(path: str) -> dict[int, str]:
     try:

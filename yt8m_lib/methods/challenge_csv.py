@@ -9,7 +9,7 @@ import numpy as np
 
 from yt8m_lib.files import FileError, written_whole
 
-Write = Callable[[Sequence[str], np.ndarray, np.ndarray], object]
+Write = Callable[[Sequence[str], np.ndarray, np.ndarray, np.ndarray], object]
 
 COLUMNS = ("VideoId", "LabelConfidencePairs")
 
@@ -18,8 +18,9 @@ COLUMNS = ("VideoId", "LabelConfidencePairs")
 def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
     """Give a function that writes videos' rows: N ids, classes [N, k] and confidences [N, k].
 
-    The file is written whole. An id with a comma, a quote or a line end in it, or with a leading
-    ``=``, which a spreadsheet would take for a formula, is quoted as RFC 4180 has it.
+    What it is given of stretches, [N, 2], this file has no place for. The file is written whole. An
+    id with a comma, a quote or a line end in it, or with a leading ``=``, which a spreadsheet would
+    take for a formula, is quoted as RFC 4180 has it.
 
     Args:
         path: the CSV.
@@ -39,7 +40,7 @@ def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
                 plain.writerow(COLUMNS)
                 yield lambda *videos: [
                     (quoted if _is_odd(video) else plain).writerow([video, _pairs(*pairs)])
-                    for video, *pairs in zip(*videos, strict=True)
+                    for video, *pairs, _ in zip(*videos, strict=True)
                 ]
         except BrokenPipeError:
             raise FileError(f"{path}: whoever read it stopped before its end") from None

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class ExportedModel:
         folder: the same.
         about: the description that lies beside it, ``yt8m.json``.
         classes: V, how many classes it knows.
+        reading: how records are read for it, with labels of the whole vocabulary.
 
     Raises:
         ModelError: when the folder holds no exported model, or a damaged one.
@@ -57,7 +58,7 @@ class ExportedModel:
         try:
             self.about = json.loads((self.folder / DESCRIPTION).read_text())
             self.classes: int = self.about["classes"]
-            self._data = self._reading()
+            self.reading = self._reading()
             self._loaded = tf.saved_model.load(str(folder))  # keeps the weights alive
             self._function = self._loaded.signatures["serving_default"]
         except (OSError, ValueError, KeyError, TypeError, DecodeError, tf.errors.OpError) as error:
@@ -76,11 +77,11 @@ class ExportedModel:
 
     def level_of(self, files: Sequence[str]) -> str:
         """The kind of the records that shards hold, judged by the first."""
-        return kind_of_shard(files[0], self._data).name
+        return kind_of_shard(files[0], self.reading).name
 
     def videos(self, files: Sequence[str], level: str, labels: bool) -> Records:
         """The videos of some shards, read as the model takes them, with labels of all classes."""
-        return Records(files, self._data.model_copy(update={"level": level}), labels=labels)
+        return Records(files, self.reading.model_copy(update={"level": level}), labels=labels)
 
     def _reading(self) -> Data:
         """How records are read for this model, with labels of the whole vocabulary."""
@@ -91,21 +92,25 @@ class ExportedModel:
         return Data(classes=about["vocabulary"], **needed, **own)
 
     def answers(
-        self, videos: Records, size: int = BATCH
+        self, batches: Iterable[dict[str, tf.Tensor]], files: Sequence[str]
     ) -> Iterator[tuple[dict[str, tf.Tensor], np.ndarray]]:
         """Batches of videos, each with the model's predictions [B, V].
+
+        Args:
+            batches: as ``Records.batches`` gives them.
+            files: the shards that they are of, for messages.
 
         Raises:
             ModelError: naming a video for which the answer is not a confidence for every class.
         """
-        for part in videos.batches(size):
+        for part in batches:
             predictions = self(part["frames"], part["num_frames"]).numpy()
             confident = predictions >= 0  # false for what is not a number
             wrong = ~(confident & np.isfinite(predictions)).all(axis=1)
             if wrong.any():
                 video = part["id"].numpy()[wrong][0]
                 raise ModelError(
-                    f"{shard_of(video, videos.files)}: the model's answer for video {shown(video)} "
+                    f"{shard_of(video, files)}: the model's answer for video {shown(video)} "
                     "is not a number: its weights or this record are damaged"
                 )
             yield part, predictions
@@ -154,7 +159,9 @@ def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> di
     measured = metrics.Streaming(beyond=model.about["vocabulary"] - known)
     groups = [_Group(classes) for classes in _thirds(model.labels()[1])]
     counts = np.zeros(3, int)
-    for part, predictions in tqdm(model.answers(videos, size), desc="evaluate", unit="batch"):
+    for part, predictions in tqdm(
+        model.answers(videos.batches(size), files), desc="evaluate", unit="batch"
+    ):
         ids, labels = part["id"].numpy(), part["labels"].numpy()
         measured.add(ids, predictions, labels)
         for group in groups:

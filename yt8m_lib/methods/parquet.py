@@ -15,12 +15,14 @@ COLUMNS = [
     ("id", pa.string()),
     ("classes", pa.list_(pa.int32())),
     ("confidences", pa.list_(pa.float32())),
+    ("start", pa.int32()),
+    ("end", pa.int32()),
 ]
 
 
 @contextmanager
 def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
-    """Give a function that writes videos' rows: N ids, classes [N, k] and confidences [N, k].
+    """Give a function that writes rows: N ids, classes and confidences [N, k], stretches [N, 2].
 
     Args:
         path: the table, which is written whole.
@@ -32,8 +34,10 @@ def written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
     known = np.array(names, object) if any(names) else None
     schema = pa.schema(COLUMNS + ([("names", pa.list_(pa.string()))] if any(names) else []))
 
-    def write(ids: Sequence[str], classes: np.ndarray, confidences: np.ndarray) -> None:
-        columns = [ids, list(classes.astype(np.int32)), list(confidences)]
+    def write(
+        ids: Sequence[str], classes: np.ndarray, confidences: np.ndarray, stretches: np.ndarray
+    ) -> None:
+        columns = [ids, list(classes.astype(np.int32)), list(confidences), *stretches.T]
         if known is not None:
             columns.append(known[classes].tolist())
         arrays = [pa.array(c, field.type) for c, field in zip(columns, schema, strict=True)]

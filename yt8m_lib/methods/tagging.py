@@ -6,13 +6,15 @@ run that was killed goes on behind its last whole shard.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
+import tensorflow as tf
 from tqdm import tqdm
 
+from yt8m_lib.data.faults import Batches
 from yt8m_lib.data.listing import exact, open_file, size_of
 from yt8m_lib.data.records import DataError, Records
 from yt8m_lib.data.shards import digest, find
@@ -24,26 +26,35 @@ from yt8m_lib.files import (
     write_text,
     written_whole,
 )
-from yt8m_lib.methods import challenge_csv, parquet
+from yt8m_lib.methods import challenge_csv, named_tags, parquet
 from yt8m_lib.methods.ensemble_graph import PAIRS
 from yt8m_lib.methods.exported import BATCH, ExportedModel, shown
 from yt8m_lib.scoring.ranking import top
 from yt8m_lib.sources import digest_of
 
-FORMATS = {".parquet": parquet.written}  # by suffix; any other is the challenge's CSV
+# By suffix; any other is the challenge's CSV, or the one with names.
+FORMATS = {".parquet": parquet.written, ".json": named_tags.json_written}
+Window = tuple[int, int]  # frames of a stretch, and from the start of one to that of the next
 PARTS, NOTE = ".parts", "about.json"
 
 
 class Tags(NamedTuple):
-    """What N videos are tagged with."""
+    """What N videos, or stretches of videos, are tagged with."""
 
     ids: list[str]
     classes: np.ndarray  # uint16 [N, k], the most confident first
     confidences: np.ndarray  # float32 [N, k]
+    stretches: np.ndarray  # int32 [N, 2], the first frame and the one behind the last
 
 
 def predict_to_file(
-    folder: str | Path, pattern: str, output: str | Path, k: int = PAIRS, size: int = BATCH
+    folder: str | Path,
+    pattern: str,
+    output: str | Path,
+    k: int = PAIRS,
+    size: int = BATCH,
+    names: bool = False,
+    window: Window | None = None,
 ) -> int:
     """Write what an exported model tags videos with.
 
@@ -54,13 +65,16 @@ def predict_to_file(
     Args:
         folder: of the exported model.
         pattern: a glob of the shards, with or without labels.
-        output: a name that ends in ``.parquet`` gets a table with the classes' names; any other the
-            CSV that the challenge asks for.
+        output: a name that ends in ``.parquet`` gets a table with the classes' names, one that ends
+            in ``.json`` JSON with names; any other the CSV that the challenge asks for.
         k: classes a video; all where the model has fewer.
-        size: videos predicted at a time.
+        size: videos, or stretches of them, predicted at a time.
+        names: the CSV has a row a tag, with its name.
+        window: tag stretches of each video, each as if it were a video; the last one of a video may
+            be shorter. The CSV then has names.
 
     Returns:
-        The number of videos.
+        The number of videos, or of stretches.
 
     Raises:
         ModelError: when the folder holds no exported model, or it does not answer with numbers.
@@ -69,16 +83,17 @@ def predict_to_file(
     """
     check_writable(output)  # before minutes of work
     model, files = ExportedModel(folder), find(pattern)
-    level, names, count = model.level_of(files), model.labels()[0], 0
-    written = FORMATS.get(Path(output).suffix, challenge_csv.written)
-    parts, progress = Parts(output, model, k), _Progress(files)
-    with parts, progress.bar, written(output, names) as write:
+    level, called, count = model.level_of(files), model.labels()[0], 0
+    plain = named_tags.csv_written if names or window else challenge_csv.written
+    written = FORMATS.get(Path(output).suffix, plain)
+    parts, progress = Parts(output, model, k, window), _Progress(files)
+    with parts, progress.bar, written(output, called) as write:
         for file in files:
             progress.begin(file)
             tags = parts.find(file)
             if tags is None:
                 videos = model.videos([file], level, labels=False)
-                tags = _tags(model, videos, k, size, progress)
+                tags = _tags(model, videos, k, size, progress, window)
                 parts.keep(file, tags)
             write(*tags)
             count += len(tags.ids)
@@ -86,15 +101,53 @@ def predict_to_file(
     return count
 
 
-def _tags(model: ExportedModel, videos: Records, k: int, size: int, progress: "_Progress") -> Tags:
+def _tags(
+    model: ExportedModel,
+    videos: Records,
+    k: int,
+    size: int,
+    progress: "_Progress",
+    window: Window | None,
+) -> Tags:
     """What the model tags the videos of one shard with."""
     ids: list[str] = []
-    best = []
-    for part, predictions in model.answers(videos, size):
+    found = []
+    batches = videos.batches(size)
+    parts = batches if window is None else _cut(batches, *window)
+    for part, predictions in model.answers(parts, videos.files):
         ids += [_text(video, videos.files[0]) for video in part["id"].numpy()]
-        best.append(top(predictions, k))
-        progress.add(len(predictions))
-    return Tags(ids, *(np.concatenate(arrays) for arrays in zip(*best, strict=True)))
+        ends = part["num_frames"].numpy()
+        starts = part["start"].numpy() if window else np.zeros_like(ends)
+        stretches = np.stack([starts, starts + ends], axis=1).astype(np.int32)
+        found.append((*top(predictions, k), stretches))
+        progress.add(int((starts == 0).sum()))
+    return Tags(ids, *(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
+
+
+def _cut(batches: Batches, length: int, stride: int) -> Iterator[dict[str, tf.Tensor]]:
+    """Batches of stretches of so many frames, with the first frame of each as ``start``."""
+    for batch in batches:
+        counts = batch["num_frames"].numpy()
+        pairs = [(i, start) for i, n in enumerate(counts) for start in _starts(n, length, stride)]
+        for at in range(0, len(pairs), batch["id"].shape[0]):
+            video, start = (tf.constant(c) for c in zip(*pairs[at : at + len(counts)], strict=True))
+            count = tf.minimum(tf.gather(batch["num_frames"], video) - start, length)
+            frame = start[:, None] + tf.range(length)
+            last = tf.gather(batch["num_frames"], video)[:, None] - 1
+            places = tf.stack(
+                [tf.broadcast_to(video[:, None], frame.shape), tf.minimum(frame, last)], axis=2
+            )
+            yield {
+                "id": tf.gather(batch["id"], video),
+                "frames": tf.gather_nd(batch["frames"], places),  # [stretches, length, F]
+                "num_frames": count,
+                "start": start,
+            }
+
+
+def _starts(frames: int, length: int, stride: int) -> range:
+    """Where the stretches of a video begin: none begins where the one before reached the end."""
+    return range(0, min(max(int(frames) - length, 0) + stride, int(frames)), stride)
 
 
 def _text(video: bytes, file: str) -> str:
@@ -116,14 +169,17 @@ class Parts:
         output: the file.
         model: that answers.
         k: classes a video.
+        window: of stretches, if any.
 
     Raises:
         FileError: when something else stands where the folder should be.
     """
 
-    def __init__(self, output: str | Path, model: ExportedModel, k: int):
+    def __init__(
+        self, output: str | Path, model: ExportedModel, k: int, window: Window | None = None
+    ):
         self._folder, self._note = Path(f"{output}{PARTS}"), Path(f"{output}{PARTS}", NOTE)
-        self._about = {"model": model.identity, "top_k": k}
+        self._about = {"model": model.identity, "top_k": k, "window": window and [*window]}
         self._used = not is_remote(str(output)) and not is_stream(output)
         if self._used and self._folder.exists():
             self._take_over()
@@ -141,7 +197,8 @@ class Parts:
         if not self._used or not path.exists():
             return None
         with np.load(path, allow_pickle=False) as kept:
-            return Tags(json.loads(kept["ids"].tobytes()), kept["classes"], kept["confidences"])
+            arrays = (kept[name] for name in Tags._fields[1:])
+            return Tags(json.loads(kept["ids"].tobytes()), *arrays)
 
     def keep(self, file: str, tags: Tags) -> None:
         """Keep what a finished shard's videos are tagged with."""
@@ -151,7 +208,7 @@ class Parts:
             write_text(self._note, json.dumps(self._about))
         ids = np.frombuffer(json.dumps(tags.ids).encode(), np.uint8)
         with written_whole(self._path(file)) as beside, open(beside, "wb") as stream:
-            np.savez(stream, ids=ids, classes=tags.classes, confidences=tags.confidences)
+            np.savez(stream, **tags._asdict() | {"ids": ids})
 
     def _path(self, file: str) -> Path:
         return self._folder / f"{digest_of([exact(file), digest([file])])}.npz"
