@@ -76,6 +76,7 @@ class Catalogue:
 RECORD_KINDS = Catalogue(
     "record kind",
     {
+        "segment": "yt8m_lib.data.segment_level:SEGMENT_LEVEL",  # before those it also is
         "frame": "yt8m_lib.data.frame_level:FRAME_LEVEL",
         "video": "yt8m_lib.data.video_level:VIDEO_LEVEL",
     },

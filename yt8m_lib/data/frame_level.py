@@ -93,7 +93,11 @@ class FrameLevel(RecordKind):
             return tf.cast(values, self.frames_type)
         # Padding strings are empty, and empty strings decode to bytes 0.
         size = stream.width * BYTES[stream.storage]
-        numbers = tf.io.decode_raw(values, stream.storage, fixed_length=size)
+        # This operation knows no halves: they are read as numbers of their size.
+        read_as = "int16" if stream.storage == "float16" else stream.storage
+        numbers = tf.io.decode_raw(values, read_as, fixed_length=size)
+        if stream.storage == "float16":
+            numbers = tf.bitcast(numbers, tf.float16)
         if stream.storage == "uint8" != self.frames_type:
             numbers = tf.cast(numbers, tf.float32) * stream.step + stream.lowest
         return tf.cast(numbers, self.frames_type)

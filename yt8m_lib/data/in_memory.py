@@ -9,6 +9,7 @@ import tensorflow as tf
 from yt8m_lib.data.soft_targets import dense, read_soft_targets
 
 Columns = dict[str, tf.Tensor]
+MARKS = ("labels", "rated")  # 0 or 1 for each class
 
 
 class InMemory:
@@ -50,7 +51,8 @@ class InMemory:
 
         ``id`` [N]; ``num_frames`` [N]; ``frames`` of all videos one after the other,
         [sum of num_frames, F]; ``first`` [N], where among them a video's frames begin; and, if
-        they are read, ``labels`` uint8 [N, V].
+        they are read, ``labels`` and
+        ``rated`` uint8 [N, V].
         """
         parts: dict[str, list[tf.Tensor]] = {}
         with tf.device("/cpu:0"):
@@ -72,9 +74,8 @@ def _flattened(batch: Columns) -> Columns:
     """Take out a batch's padding, so that frames follow one another; store a label in a byte."""
     valid = tf.sequence_mask(batch["num_frames"], tf.shape(batch["frames"])[1])  # [B, T]
     flat = batch | {"frames": tf.boolean_mask(batch["frames"], valid)}  # [frames, F]
-    if "labels" in flat:
-        flat["labels"] = tf.cast(flat["labels"], tf.uint8)
-    return flat
+    marks = {name: tf.cast(flat[name], tf.uint8) for name in MARKS if name in flat}
+    return flat | marks
 
 
 def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:
@@ -86,8 +87,9 @@ def _gathered(columns: Columns, place: tf.Tensor, classes: int) -> Columns:
     frames = tf.gather(columns["frames"], row)  # [B, T, F]
     frames *= tf.cast(valid, frames.dtype)[:, :, None]
     batch = {"id": tf.gather(columns["id"], place), "frames": frames, "num_frames": num_frames}
-    if "labels" in columns:
-        batch["labels"] = tf.cast(tf.gather(columns["labels"], place), tf.float32)
+    for name in MARKS:
+        if name in columns:
+            batch[name] = tf.cast(tf.gather(columns[name], place), tf.float32)
     if "classes" in columns:
         listed = (tf.gather(columns[name], place) for name in ("classes", "confidences"))
         batch["soft_targets"] = dense(*listed, classes)

@@ -30,6 +30,7 @@ class ParsedVideos(NamedTuple):
     labels: tf.SparseTensor  # int64, the labels of each video in its row
     frames: tf.Tensor  # [B, T, F], of the type that ``streams.frames_type`` gives
     num_frames: tf.Tensor  # int32 [B]
+    rated: tf.SparseTensor | None = None  # int64, the classes that labels say anything about
 
 
 class RecordKind(ABC):
@@ -88,6 +89,15 @@ class RecordKind(ABC):
         return ""
 
     @property
+    def is_split(self) -> bool:
+        """Whether a record holds other than one example."""
+        return type(self).examples is not RecordKind.examples
+
+    def examples(self, record: bytes) -> list[bytes]:
+        """What a record holds, each as ``parse`` takes it; most kinds hold one example a record."""
+        return [record]
+
+    @property
     def context_features(self) -> dict[str, Any]:
         """Id and labels as ``tf.io.parse_example`` wants them described."""
         return {
@@ -111,8 +121,8 @@ def parsed(record: bytes) -> tf.train.SequenceExample | None:
 
 def kind_of_parsed(video: tf.train.SequenceExample, data: Data | None = None) -> RecordKind | None:
     """The kind that recognises a record with the streams and keys of ``data``, or None."""
+    names = dict.fromkeys([*([data.level] if data else []), *RECORD_KINDS])  # the expected first
     data = data or Data()
-    names = dict.fromkeys([data.level, *RECORD_KINDS])  # the expected one first
     kinds = (RECORD_KINDS[name].of(data) for name in names)
     return next((kind for kind in kinds if kind.recognises(video)), None)
 
@@ -155,9 +165,24 @@ def kind_of_shard(file: str, data: Data | None = None) -> RecordKind:
 def ids_of(file: str, kind: RecordKind) -> list[bytes]:
     """The ids of a shard's videos, in its order, of which nothing else is parsed."""
     feature = {kind.id_feature: kind.context_features[kind.id_feature]}
-    batches = tf.data.TFRecordDataset(file).batch(256)
+    batches = examples_of(tf.data.TFRecordDataset(file), kind).batch(256)
     found = batches.map(lambda records: tf.io.parse_sequence_example(records, feature)[0])
     return [video for batch in found for video in batch[kind.id_feature].numpy()]
+
+
+def examples_of(records: tf.data.Dataset, kind: RecordKind) -> tf.data.Dataset:
+    """The examples in serialised records, one after the other; "" stays what it is."""
+    if not kind.is_split:
+        return records
+
+    def split(record: bytes) -> np.ndarray:
+        return np.array(kind.examples(record) if record else [b""], object)
+
+    def examples(record: tf.Tensor) -> tf.data.Dataset:
+        found = tf.numpy_function(split, [record], tf.string)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(found, [None]))
+
+    return records.flat_map(examples)
 
 
 def check_kind(file: str, data: Data) -> None:

@@ -2,8 +2,9 @@
 
 Whatever the kind of the records, a batch is a dict: ``id`` string [B], ``frames`` [B, T, F] (of
 YouTube-8M uint8 [B, T, 1152], rgb then audio; padding is 0), ``num_frames`` int32 [B], ``labels``
-float32 [B, V] (0 or 1), and ``soft_targets`` float32 [B, V] when sidecar shards are given. Features
-stay uint8, a quarter of the memory traffic, until the model dequantises them.
+float32 [B, V] (0 or 1), and ``soft_targets`` float32 [B, V] when sidecar shards are given. Where
+labels say something of some classes alone, ``rated`` float32 [B, V] is 1 for these. Features stay
+uint8, a quarter of the memory traffic, until the model dequantises them.
 """
 
 import functools
@@ -23,8 +24,10 @@ from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
 from yt8m_lib.data.listing import readable, size_of
 from yt8m_lib.data.record_kinds import (
+    RecordKind,
     check_kind,
     check_videos,
+    examples_of,
     kind_for,
     kind_of_shard,
     write_records,
@@ -146,7 +149,7 @@ class Records:
     ) -> tf.data.Dataset:
         """Batches straight from the shards, in parallel, in an order that the seed decides."""
         parse = _parser(self.data, self.labels, sidecars is not None)
-        pairs = _serialised(self.files, self._sizes, sidecars, seed).skip(skip * size)
+        pairs = _serialised(self.files, self._sizes, sidecars, seed, self._kind).skip(skip * size)
         chunk = self._kind.chunk(self.data)
         if chunk is None:
             batches = pairs.batch(size, drop_remainder)
@@ -165,6 +168,10 @@ def _parser(data: Data, labels: bool, taught: bool) -> Callable:
         batch = {"id": videos.ids, "frames": videos.frames, "num_frames": videos.num_frames}
         if labels:
             batch["labels"] = multi_hot(videos, records, kind, data)
+            if videos.rated is not None:
+                batch["rated"] = multi_hot(
+                    videos._replace(labels=videos.rated), records, kind, data
+                )
         if taught:
             batch["soft_targets"] = dense_soft_targets(soft_targets, videos.ids, data.classes)
         return batch
@@ -177,6 +184,7 @@ def _serialised(
     sizes: Sequence[int],
     sidecars: Sequence[str] | None,
     seed: tuple[int, int] | None,
+    kind: RecordKind,
 ) -> tf.data.Dataset:
     """Pairs of a serialised video and its serialised soft targets ("" without sidecars)."""
     order = np.arange(len(files))
@@ -187,7 +195,7 @@ def _serialised(
     if seed is None:  # what is trained on in a shuffled order was inspected before
         places = places.map(_without_overrun)
     pairs = places.interleave(
-        _with_soft_targets if sidecars else _without_soft_targets,
+        functools.partial(_with_soft_targets if sidecars else _without_soft_targets, kind),
         cycle_length=1 if seed is None else _INTERLEAVED,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,
@@ -218,11 +226,19 @@ def _without_overrun(file: tf.Tensor, *others: tf.Tensor) -> tuple[tf.Tensor, ..
         return tf.identity(file), *others
 
 
-def _without_soft_targets(file: tf.Tensor, size: tf.Tensor, _: tf.Tensor) -> tf.data.Dataset:
-    return _to_the_end(file, size).filter(_is_record).map(lambda record: (record, ""))
+def _without_soft_targets(
+    kind: RecordKind, file: tf.Tensor, size: tf.Tensor, _: tf.Tensor
+) -> tf.data.Dataset:
+    return (
+        examples_of(_to_the_end(file, size), kind)
+        .filter(_is_record)
+        .map(lambda record: (record, ""))
+    )
 
 
-def _with_soft_targets(file: tf.Tensor, size: tf.Tensor, sidecar: tf.Tensor) -> tf.data.Dataset:
+def _with_soft_targets(
+    kind: RecordKind, file: tf.Tensor, size: tf.Tensor, sidecar: tf.Tensor
+) -> tf.data.Dataset:
     """Zip a shard to its sidecar; both must end together, where zipping alone would just stop."""
     soft_targets = tf.data.TFRecordDataset(sidecar).concatenate(_end().repeat())
 
@@ -233,7 +249,9 @@ def _with_soft_targets(file: tf.Tensor, size: tf.Tensor, sidecar: tf.Tensor) -> 
         with tf.control_dependencies([same_number]):
             return _is_record(record)
 
-    return tf.data.Dataset.zip((_to_the_end(file, size), soft_targets)).filter(inside)
+    return tf.data.Dataset.zip((examples_of(_to_the_end(file, size), kind), soft_targets)).filter(
+        inside
+    )
 
 
 def _to_the_end(file: tf.Tensor, size: tf.Tensor) -> tf.data.Dataset:

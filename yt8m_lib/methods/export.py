@@ -156,6 +156,7 @@ def _describe(params: Params, about: Mapping[str, Any], path: Path) -> None:
     data = params.data
     description = {
         "experiment": params.experiment,
+        "level": data.level,
         "classes": data.classes,
         "vocabulary": data.vocabulary,
         "frames": data.frames,

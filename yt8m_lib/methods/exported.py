@@ -17,6 +17,7 @@ from yt8m_lib.data.shards import find
 from yt8m_lib.errors import UserError
 from yt8m_lib.files import is_remote
 from yt8m_lib.methods.export import DESCRIPTION, is_exported
+from yt8m_lib.methods.inference import among_rated
 from yt8m_lib.methods.model_card import LABELS
 from yt8m_lib.scoring import metrics
 from yt8m_lib.settings import Data
@@ -86,7 +87,12 @@ class ExportedModel:
     def _reading(self) -> Data:
         """How records are read for this model, with labels of the whole vocabulary."""
         about = self.about
-        optional = ("streams", "id_key", "labels_key")  # not said by what was exported long ago
+        optional = (
+            "level",
+            "streams",
+            "id_key",
+            "labels_key",
+        )  # not said by what was exported long ago
         own = {name: about[name] for name in optional if name in about}
         needed = {name: about[name] for name in ("vocabulary", "frames", "max_frames")}
         return Data(classes=about["vocabulary"], **needed, **own)
@@ -163,6 +169,7 @@ def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> di
         model.answers(videos.batches(size), files), desc="evaluate", unit="batch"
     ):
         ids, labels = part["id"].numpy(), part["labels"].numpy()
+        predictions = among_rated(predictions, part)
         measured.add(ids, predictions, labels)
         for group in groups:
             group.add(ids, predictions, labels)

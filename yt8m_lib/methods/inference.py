@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.data.records import Records
@@ -96,6 +97,13 @@ def make_predictor(
     return lambda: predict_with(forward, batches, classes_kept(params), seed)
 
 
+def among_rated(predicted: np.ndarray, batch: dict[str, tf.Tensor]) -> np.ndarray:
+    """Predictions [B, V] with 0 for classes of which the labels say nothing, so no metric does."""
+    if "rated" not in batch:
+        return predicted
+    return predicted * batch["rated"].numpy()[:, : predicted.shape[1]]
+
+
 def predict_with(
     forward: Callable, batches: tf.data.Dataset, k: int, seed: int = 0
 ) -> tuple[Predictions, float]:
@@ -118,6 +126,6 @@ def predict_with(
             started = time.perf_counter()
             predicted = forward(batch, tf.constant([seed, number])).numpy()
             seconds += time.perf_counter() - started
-            yield batch["id"].numpy(), predicted, batch["labels"].numpy()
+            yield batch["id"].numpy(), among_rated(predicted, batch), batch["labels"].numpy()
 
     return Predictions.from_batches(answers(), k), seconds

@@ -33,21 +33,25 @@ class TrainingError(UserError):
 
 
 def cross_entropy(
-    targets: tf.Tensor, predictions: tf.Tensor, epsilon: float = EPSILON
+    targets: tf.Tensor,
+    predictions: tf.Tensor,
+    epsilon: float = EPSILON,
+    counts: tf.Tensor | float = 1.0,
 ) -> tf.Tensor:
     """Binary cross entropy, summed over classes, averaged over videos (eq. 2, as released).
 
     Args:
-        targets: [B, V] labels in {0, 1} or soft targets in [0, 1].
+        targets: [B, V] labels in {0, 1} or soft targets in [0, 1], times ``counts``.
         predictions: [B, V] probabilities.
         epsilon: added inside each logarithm.
+        counts: [B, V] how much each class of each video counts, where not all count 1.
 
     Returns:
         A scalar, in nats a video.
     """
     log_yes = tf.math.log(predictions + epsilon)
     log_no = tf.math.log(1.0 - predictions + epsilon)
-    return -tf.reduce_mean(tf.reduce_sum(targets * log_yes + (1.0 - targets) * log_no, axis=1))
+    return -tf.reduce_mean(tf.reduce_sum(targets * log_yes + (counts - targets) * log_no, axis=1))
 
 
 def mixed_cross_entropy(
@@ -56,13 +60,16 @@ def mixed_cross_entropy(
     predictions: tf.Tensor,
     label_weight: float,
     epsilon: float = EPSILON,
+    rated: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
 
-    The cross entropy is linear in its targets, so it is computed once, of the mixed targets.
+    The cross entropy is linear in its targets, so it is computed once, of the mixed targets. Where
+    labels are known for the ``rated`` classes alone, a teacher's word counts for the others, too.
     """
     mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
-    return cross_entropy(mixed, predictions, epsilon)
+    counts = 1.0 if rated is None else label_weight * rated + (1.0 - label_weight)
+    return cross_entropy(mixed, predictions, epsilon, counts)
 
 
 def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
@@ -96,7 +103,8 @@ def loss_and_gradients(
     Args:
         model: as built by ``models.build``.
         batch: ``frames`` [B, T, 1152] uint8, ``num_frames`` [B], ``labels`` [B, V]; where
-            ``label_weight`` is below 1, ``soft_targets`` [B, V]; and for models that draw random
+            ``label_weight`` is below 1, ``soft_targets`` [B, V]; where not all labels are known,
+            ``rated`` [B, V]; and for models that draw random
             numbers ``seed`` int [2], which decides them.
         label_weight: lambda, the weight of the labels' own loss.
         epsilon: added inside each logarithm of the loss.
@@ -109,10 +117,16 @@ def loss_and_gradients(
         predictions = model(batch, training=True)
         if label_weight < 1.0:
             loss = mixed_cross_entropy(
-                batch["labels"], batch["soft_targets"], predictions, label_weight, epsilon
+                batch["labels"],
+                batch["soft_targets"],
+                predictions,
+                label_weight,
+                epsilon,
+                batch.get("rated"),
             )
         else:
-            loss = cross_entropy(batch["labels"], predictions, epsilon)
+            rated = batch.get("rated", 1.0)
+            loss = cross_entropy(batch["labels"], predictions, epsilon, rated)
         penalty = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
         total = loss + penalty
     variables = [variable.value for variable in model.trainable_variables]

@@ -120,7 +120,7 @@ def _combined(
     answers = (
         (
             batch["id"].numpy(),
-            {name: model(batch, seed).numpy() for name, model in forward.items()},
+            {n: inference.among_rated(m(batch, seed).numpy(), batch) for n, m in forward.items()},
             batch["labels"].numpy(),
         )
         for batch in batches

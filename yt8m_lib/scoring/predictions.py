@@ -21,7 +21,8 @@ def selection_half(ids: np.ndarray) -> np.ndarray:
     """Which videos choices are made on; every reported value comes from the others.
 
     The halves follow from the id alone (one bit of its BLAKE2 hash), so they are the same on every
-    machine, in every order and for every subset of the videos.
+    machine, in every order and for every subset of the videos. A segment of a video, whose id ends
+    in a colon and a number, goes with the video.
 
     Args:
         ids: video ids [N], bytes or str.
@@ -29,8 +30,16 @@ def selection_half(ids: np.ndarray) -> np.ndarray:
     Returns:
         bool [N], true in the selection half, false in the report half.
     """
-    digests = (hashlib.blake2b(i, digest_size=1, person=b"selection") for i in _as_bytes(ids))
+    digests = (
+        hashlib.blake2b(i, digest_size=1, person=b"selection")
+        for i in map(_video_of, _as_bytes(ids))
+    )
     return np.fromiter((digest.digest()[0] & 1 for digest in digests), bool, len(ids))
+
+
+def _video_of(name: bytes) -> bytes:
+    video, colon, second = name.rpartition(b":")
+    return video if colon and second.isdigit() else name
 
 
 def report_half(predictions: "Predictions") -> "Predictions":
