@@ -167,7 +167,9 @@ def _measure(
     """Check every video; choose how the streams are stored, and find what that costs."""
     first = source.checked(ids[0])
     keys = _paired(source.places[ids[0]], first, streams)
-    widths = {name: array.shape[1] for name, array in first.items()}
+    # Image before sound, as YouTube-8M has them; others by their names.
+    ordered = sorted(first, key=lambda name: (not name.startswith(("rgb", "video")), name))
+    widths = {name: first[name].shape[1] for name in ordered}
     if streams:
         widths = {keys[s.name]: s.width for s in streams}
     rng = np.random.default_rng(0)
@@ -186,10 +188,11 @@ def _measure(
                 samples[name].append(array[rows])
     values = {name: np.concatenate(parts) for name, parts in samples.items()}
     chosen = streams or [_stream(name, values[name], storage) for name in widths]
+    keys = {stream.name: name for stream, name in zip(chosen, widths, strict=True)}
     return {
         "streams": [stream.model_dump(mode="json") for stream in chosen],
-        "keys": {s.name: keys.get(s.name, s.name) for s in chosen},
-        "errors": {s.name: _error(values[keys.get(s.name, s.name)], s) for s in chosen},
+        "keys": keys,
+        "errors": {s.name: _error(values[keys[s.name]], s) for s in chosen},
         "frames": [max(lengths), float(np.mean(lengths))],
     }
 
@@ -238,7 +241,8 @@ def _error(sample: np.ndarray, stream: Stream) -> float:
     if stream.storage == "uint8":
         stored = stream.bytes_of(values) * stream.step + stream.lowest
     else:
-        stored = values.astype(stream.storage.replace("floats", "float32"))
+        with np.errstate(over="ignore"):  # refused where it is packed, with its file
+            stored = values.astype(stream.storage.replace("floats", "float32"))
     spread = values.std()
     return float(np.sqrt(np.mean((stored - values) ** 2)) / spread) if spread else 0.0
 
