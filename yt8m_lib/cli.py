@@ -91,14 +91,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_ensemble(parsers)
     _command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
     _add_inspect(parsers)
-    _command(
-        parsers,
-        "evaluate",
-        commands.evaluate,
-        "GAP of an exported model on labelled videos",
-        "MODEL",
-        "GLOB",
-        json=True,
+    text = "metrics of an exported model on labelled videos"
+    evaluate = _command(parsers, "evaluate", commands.evaluate, text, "MODEL", "GLOB", json=True)
+    evaluate.add_argument(
+        "--per-class",
+        metavar="CSV",
+        type=expanded,
+        help="write each class's AP, AUC and what it is confused with; prints mAP and d-prime",
     )
     _add_predict(parsers)
     _add_pack(parsers)

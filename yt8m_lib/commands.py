@@ -221,7 +221,7 @@ def evaluate(options: argparse.Namespace) -> None:
     from yt8m_lib.methods import exported
     from yt8m_lib.report import tables
 
-    measured = exported.evaluate_exported(options.model, options.glob)
+    measured = exported.evaluate_exported(options.model, options.glob, per_class=options.per_class)
     if options.json:
         print_json(measured)
         return
@@ -257,7 +257,8 @@ def predict(options: argparse.Namespace) -> None:
     onto_stdout = os.path.exists(options.output) and os.path.samestat(
         os.stat(options.output), os.fstat(1)
     )
-    print(f"{videos:,} videos in {options.output}", file=sys.stderr if onto_stdout else sys.stdout)
+    what = "stretches" if options.window else "videos"
+    print(f"{videos:,} {what} in {options.output}", file=sys.stderr if onto_stdout else sys.stdout)
 
 
 def load(options: argparse.Namespace) -> Any:

@@ -15,11 +15,12 @@ from yt8m_lib.data.record_kinds import kind_of_shard
 from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import find
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import is_remote
+from yt8m_lib.files import check_writable, is_remote, write_text
 from yt8m_lib.methods.export import DESCRIPTION, is_exported
 from yt8m_lib.methods.inference import among_rated
 from yt8m_lib.methods.model_card import LABELS
 from yt8m_lib.scoring import metrics
+from yt8m_lib.scoring.per_class import PerClass, summary
 from yt8m_lib.settings import Data
 from yt8m_lib.sources import digest_of
 
@@ -137,7 +138,9 @@ class ExportedModel:
         return [row["name"] for row in rows], None if "" in counts else np.array(counts, np.int64)
 
 
-def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> dict[str, Any]:
+def evaluate_exported(
+    folder: str | Path, pattern: str, size: int = BATCH, per_class: str | Path | None = None
+) -> dict[str, Any]:
     """Measure an exported model on labelled shards.
 
     Every label counts, also one of a class that the model does not know: it cannot be found, so it
@@ -147,13 +150,15 @@ def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> di
         folder: of the exported model.
         pattern: a glob of the shards.
         size: videos predicted at a time.
+        per_class: a CSV to write with a row a class; see ``PerClass.table``.
 
     Returns:
         The number of ``videos``, of their ``labels``, of those beyond the model's classes
         (``labels_dropped``), every metric by its name, and ``by_frequency``: the same for each
         third of the classes by how many training videos have each, measured as if the model and
         the videos had these classes alone, on the videos that have one of them; empty where the
-        model does not say how frequent its classes are.
+        model does not say how frequent its classes are. With ``per_class`` also ``map_of_classes``,
+        ``auc`` and ``d_prime``.
 
     Raises:
         ModelError: when the folder holds no exported model, or it does not answer with numbers.
@@ -161,6 +166,9 @@ def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> di
     """
     model, files = ExportedModel(folder), find(pattern)
     known = model.classes
+    if per_class:
+        check_writable(per_class)
+    classes = PerClass(model.labels()[0]) if per_class else None
     videos = model.videos(files, model.level_of(files), labels=True)
     measured = metrics.Streaming(beyond=model.about["vocabulary"] - known)
     groups = [_Group(classes) for classes in _thirds(model.labels()[1])]
@@ -173,10 +181,16 @@ def evaluate_exported(folder: str | Path, pattern: str, size: int = BATCH) -> di
         measured.add(ids, predictions, labels)
         for group in groups:
             group.add(ids, predictions, labels)
+        if classes:
+            classes.add(predictions, labels[:, :known])
         counts += [len(labels), (labels > 0).sum(), (labels[:, known:] > 0).sum()]
     names = ("videos", "labels", "labels_dropped")
     whole = dict(zip(names, counts.tolist(), strict=True)) | measured.result()
     thirds = {name: group.result() for name, group in zip(GROUPS, groups, strict=False)}
+    if classes:
+        table = classes.table()
+        write_text(per_class, table.to_csv(index=False))
+        whole |= summary(table)
     return whole | {"by_frequency": thirds}
 
 
