@@ -11,7 +11,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_is_one_notebook_a_phase():
-    assert {path.stem for path in NOTEBOOKS} == set(PHASES)
+    assert {path.stem for path in NOTEBOOKS} == {*PHASES, "own_videos"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -25,7 +25,8 @@ def code_of(cells):
 
 def test_it_takes_the_parameters_that_the_driver_gives(notebook):
     known = inspect_notebook(str(notebook[0]))
-    assert set(known) == {"params_file", "overrides", "models"}
+    if notebook[0].stem in PHASES:
+        assert set(known) == {"params_file", "overrides", "models"}
     assert all(info["inferred_type_name"] == "str" and info["help"] for info in known.values())
 
 
@@ -42,7 +43,8 @@ def test_it_is_short_and_calls_the_library(notebook):
     assert all(len(cell.splitlines()) <= 5 for cell in code)
     assert not any(line.startswith("class ") for line in lines)
     assert sum(line.startswith("def ") for line in lines) <= 1
-    assert f'phases.start("{path.stem}"' in "\n".join(code)
+    if path.stem in PHASES:
+        assert f'phases.start("{path.stem}"' in "\n".join(code)
 
 
 def test_it_opens_with_the_papers_section_and_ends_with_a_verdict(notebook):

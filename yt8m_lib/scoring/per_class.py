@@ -11,8 +11,14 @@ import pandas as pd
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from yt8m_lib.errors import UserError
+
 MOST = 2 * 10**8  # confidences that are kept: 800 MB
 COLUMNS = ("index", "name", "videos", "ap", "auc", "most_confused", "confused_videos")
+
+
+class TooManyError(UserError):
+    """More answers than fit into memory; the message says how many do."""
 
 
 class PerClass:
@@ -31,11 +37,11 @@ class PerClass:
         """Take in a batch: confidences [B, V] and multi-hot labels [B, V].
 
         Raises:
-            MemoryError: when there are more confidences than ``MOST``.
+            TooManyError: when there are more confidences than ``MOST``.
         """
         kept = sum(part.size for part in self._confidences) + predictions.size
         if kept > MOST:
-            raise MemoryError(
+            raise TooManyError(
                 f"more than {MOST:,} confidences (videos x classes) to rank each class: give fewer "
                 "shards"
             )
