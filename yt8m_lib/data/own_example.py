@@ -1,7 +1,7 @@
 """Made features of made videos, as people's own lie on disk: an example to pack, train and tag.
 
-Each video is two scenes, and each scene shows one thing; an "image model" and a "sound model" give a
-vector a second. So there is something to find, and something that changes over time.
+Each video is two scenes, and each scene shows one thing; an "image model" and a "sound model" give
+a vector a second. So there is something to find, and something that changes over time.
 """
 
 import csv
