@@ -7,18 +7,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from yt8m_lib import models
+from yt8m_lib import models, params
 from yt8m_lib.cli import main
+from yt8m_lib.data.frame_level import FrameVideo
 from yt8m_lib.data.layouts import settings_for
 from yt8m_lib.data.record_kinds import kind_for, kind_of_shard
 from yt8m_lib.data.records import DataError, Records, write_records
 from yt8m_lib.data.segment_level import SEGMENT_LEVEL
 from yt8m_lib.data.video_level import MeanVideo, VideoLevel
+from yt8m_lib.methods import codecs, export
+from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.inference import among_rated
 from yt8m_lib.methods.training import Trainer, cross_entropy, mixed_cross_entropy
 from yt8m_lib.model_settings import Model
 from yt8m_lib.scoring.predictions import selection_half
 from yt8m_lib.settings import Data, Training
+from yt8m_lib.streams import Stream
 
 RNG = np.random.default_rng(0)
 CLASSES = 9
@@ -229,3 +233,82 @@ def test_a_bad_record_of_own_streams_is_named(wrong, tmp_path):
     streams = [{"name": n, "width": w, "storage": s} for n, (w, s) in lists.items()]
     with pytest.raises(DataError, match="v001"):
         list(Records([path], Data(streams=streams)).batches(2))
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        "netvlad",
+        "lightvlad",
+        "fvnet",
+        "gated_dbof",
+        "soft_dbof",
+        "lstm",
+        "gru",
+        "nextvlad",
+        "logistic",
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3])
+def test_every_architecture_takes_any_streams(architecture, count, tmp_path):
+    widths = (32, 16, 8)[:count]
+    streams = [Stream(name=f"s{i}", width=w, storage="float32") for i, w in enumerate(widths)]
+    spec = Model(architecture=architecture, clusters=4, hidden=8)
+    model = models.build(spec, CLASSES, streams=streams)
+    frames = RNG.normal(size=[3, 5, sum(widths)]).astype(np.float32)
+    inputs = {"frames": tf.constant(frames), "num_frames": tf.constant([5, 2, 1])}
+    answer = model(inputs).numpy()
+    assert answer.shape == (3, CLASSES) and np.isfinite(answer).all()
+    models.save(model, tmp_path / "model.keras")
+    again = models.load(tmp_path / "model.keras")
+    assert again.streams == tuple(streams)
+    np.testing.assert_array_equal(again(inputs), answer)
+    frames[0] = 0  # a frame of zeros, as float features may have, and padding that is not
+    assert np.isfinite(model(inputs | {"frames": frames})).all()
+    frames[1, 2:] = 7
+    np.testing.assert_allclose(model(inputs | {"frames": frames})[1], answer[1], atol=1e-6)
+
+
+def test_frames_keep_their_length_where_that_is_asked_for():
+    streams = [Stream(name="a", width=6, storage="float32")]
+    spec = Model(architecture="logistic")
+    frames = tf.constant(RNG.normal(size=[1, 1, 6]), tf.float32)
+    for l2_normalise in (True, False):
+        model = models.build(spec, CLASSES, streams=streams, l2_normalise=l2_normalise)
+        short, long = (
+            model({"frames": frames * factor, "num_frames": tf.constant([1])}).numpy()
+            for factor in (1, 5)
+        )
+        assert np.allclose(short, long, atol=1e-6) is l2_normalise
+
+
+@pytest.mark.parametrize("storage", ["uint8", "float16"])
+def test_an_exported_model_of_own_streams_answers_floats_and_records_alike(storage, tmp_path):
+    streams = [
+        {"name": "clip", "width": 20, "storage": storage, "range": [-1.0, 3.0]},
+        {"name": "sound", "width": 12, "storage": storage},
+    ]
+    settings = {"synthetic": None, "data": {"streams": streams, "classes": 9, "vocabulary": 9}}
+    own = params.check(params.read("params/smoke.yaml") | settings, "params/smoke.yaml")
+    kind = kind_for(own.data)
+    values = RNG.uniform(-0.9, 1.9, [4, 6, 32]).astype(np.float32)
+    stored = values.astype(np.float16)
+    if storage == "uint8":
+        cut = zip(np.split(values, [20], axis=-1), own.data.streams, strict=True)
+        stored = np.concatenate([s.bytes_of(part) for part, s in cut], axis=-1)
+    videos = [FrameVideo(b"v%d" % i, [1], frames) for i, frames in enumerate(stored)]
+    model = models.build(own.models["NetVLAD-low"], 9, streams=own.data.streams)
+    weights = codecs.encode_weights([v.numpy() for v in model.variables], codec="float32")
+    export.save(EnsembleGraph([Member(model, weights)], [1.0]), tmp_path / "m", own, {}, None)
+    loaded = tf.saved_model.load(str(tmp_path / "m")).signatures
+    assert set(loaded) == {"serving_default", "top_k", "features", "records"}
+    counts = tf.fill([4], 6)
+    wanted = loaded["serving_default"](frames=tf.constant(stored), num_frames=counts)["predictions"]
+    floats = loaded["features"](features=tf.constant(values), num_frames=counts[:, None])
+    np.testing.assert_allclose(floats["predictions"], wanted, atol=1e-6)
+    records = loaded["records"](records=tf.constant([kind.serialise(v) for v in videos]))
+    np.testing.assert_allclose(records["predictions"], wanted, atol=1e-6)
+    write_records(tmp_path / "a.tfrecord", videos, kind)
+    main(["predict", str(tmp_path / "m"), str(tmp_path / "a.tfrecord"), "--names",
+          "--output", str(tmp_path / "tags.csv"), "--top-k", "1"])  # fmt: skip
+    assert (tmp_path / "tags.csv").read_text().count("\n") == 5

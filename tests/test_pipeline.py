@@ -182,6 +182,7 @@ def test_a_budget_is_filled_from_finished_students(smoke, tmp_path, capsys):
     command = ["ensemble", "params/smoke.yaml", "--set", f"results={settings.results}"]
     main(command)
     printed = capsys.readouterr().out
+    assert "Gain" in printed and "over 1 repeat(s)" in printed
     assert "budget" in printed and (settings.folder / "tables" / "budget.png").exists()
     whole = Experiment(settings).find("ensembling/ensemble").metrics["saved_model_bytes"]
     budget, folder = round(whole / 2), tmp_path / "small"

@@ -86,3 +86,12 @@ def test_what_changed_says_which_setting():
     key = "teachers/NetVLAD-low"
     words = what_changed(old.ingredients(key), new.ingredients(key))
     assert words == "parameters changed (training.frames)"
+
+
+def test_an_ensemble_may_be_of_some_students_alone():
+    names = ["DBoF-mid-S1", "LightVLAD-mid-S1"]
+    chosen = params.load("params/smoke.yaml", [f"ensembling.members=[{', '.join(names)}]"])
+    step = Plan(chosen)["ensembling/ensemble"]
+    assert set(step.parents["members"]) == {f"quantization/{name}" for name in names}
+    with pytest.raises(params.ParamsError, match="did you mean 'DBoF-mid-S1'"):
+        params.load("params/smoke.yaml", ["ensembling.members=[DBoF-mid-S2]"])

@@ -261,7 +261,7 @@ def test_an_empty_shard_among_others_is_named_and_the_finished_ones_are_kept(
 
 
 def test_ctrl_c_says_that_the_same_command_goes_on(model, videos, tmp_path, monkeypatch, capsys):
-    def interrupted(*arguments):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tagging, "predict_to_file", interrupted)
@@ -368,3 +368,63 @@ def gap_of_csv(path, findable, labels):
             hits += 1
             gap += hits / rank / labels
     return gap
+
+
+# --- Names and stretches ---
+
+
+def test_names_have_a_row_a_tag(model, videos, tmp_path):
+    output = tmp_path / "tags.csv"
+    main(["predict", model, videos, "--names", "--top-k", "3", "--output", str(output)])
+    rows = pd.read_csv(output, dtype={"tag": str})
+    assert list(rows) == ["id", "start", "end", "tag", "confidence"] and len(rows) == 90
+    plain = tmp_path / "plain.csv"
+    main(["predict", model, videos, "--top-k", "3", "--output", str(plain)])
+    first = plain.read_text().splitlines()[1].split(",")[1].split()
+    assert rows["tag"][:3].tolist() == first[::2]  # classes without a name go by their numbers
+    assert rows["start"].eq(0).all() and rows["end"].eq(3).all()
+
+
+@pytest.mark.parametrize(
+    ("frames", "window", "expected"),
+    [
+        (9, (4, 4), [(0, 4), (4, 8), (8, 9)]),
+        (9, (4, 2), [(0, 4), (2, 6), (4, 8), (6, 9)]),
+        (8, (4, 4), [(0, 4), (4, 8)]),
+        (3, (4, 1), [(0, 3)]),
+        (6, (4, 1), [(0, 4), (1, 5), (2, 6)]),
+        (13, (5, 7), [(0, 5), (7, 12)]),
+    ],
+)
+def test_stretches_are_tagged_as_if_each_were_a_video(model, frames, window, expected, tmp_path):
+    rng = np.random.default_rng(0)
+    whole = rng.integers(0, 256, (frames, 1152), dtype=np.uint8)
+    other = rng.integers(0, 256, (2, 1152), dtype=np.uint8)
+    path = tmp_path / "a.tfrecord"
+    write_frame_records(path, [FrameVideo(b"a", [1], whole), FrameVideo(b"b", [1], other)])
+    output = tmp_path / "tags.json"
+    options = ["--window", str(window[0]), "--stride", str(window[1]), "--output", str(output)]
+    main(["predict", model, str(path), *options, "--top-k", "2"])
+    found = json.loads(output.read_text())
+    assert [(s["start"], s["end"]) for s in found if s["id"] == "a"] == expected
+    assert [(s["start"], s["end"]) for s in found if s["id"] == "b"] == [(0, 2)]
+    parts = [FrameVideo(b"%d" % i, [1], whole[a:b]) for i, (a, b) in enumerate(expected)]
+    write_frame_records(path, parts)
+    main(["predict", model, str(path), "--output", str(output), "--top-k", "2"])
+    for one, alone in zip(found, json.loads(output.read_text()), strict=False):
+        assert [tag["tag"] for tag in one["tags"]] == [tag["tag"] for tag in alone["tags"]]
+        for tag, same in zip(one["tags"], alone["tags"], strict=True):
+            assert tag["confidence"] == pytest.approx(same["confidence"], abs=2e-6)
+
+
+def test_a_stride_without_a_window_is_refused(model, videos, tmp_path, capsys):
+    options = ["--stride", "2", "--output", str(tmp_path / "a.csv")]
+    assert "give --window" in refused(["predict", model, videos, *options], capsys)
+
+
+def test_each_class_is_measured(model, videos, tmp_path, capsys):
+    main(["evaluate", model, videos, "--per-class", str(tmp_path / "classes.csv"), "--json"])
+    table = pd.read_csv(tmp_path / "classes.csv")
+    assert len(table) == CLASSES and table["videos"].tolist()[:4] == [0, 30, 30, 0]
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["map_of_classes"] == pytest.approx(1.0)  # every video has classes 1 and 2

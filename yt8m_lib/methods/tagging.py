@@ -6,7 +6,8 @@ run that was killed goes on behind its last whole shard.
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -32,8 +33,6 @@ from yt8m_lib.methods.exported import BATCH, ExportedModel, shown
 from yt8m_lib.scoring.ranking import top
 from yt8m_lib.sources import digest_of
 
-# By suffix; any other is the challenge's CSV, or the one with names.
-FORMATS = {".parquet": parquet.written, ".json": named_tags.json_written}
 Window = tuple[int, int]  # frames of a stretch, and from the start of one to that of the next
 PARTS, NOTE = ".parts", "about.json"
 
@@ -84,8 +83,7 @@ def predict_to_file(
     check_writable(output)  # before minutes of work
     model, files = ExportedModel(folder), find(pattern)
     level, called, count = model.level_of(files), model.labels()[0], 0
-    plain = named_tags.csv_written if names or window else challenge_csv.written
-    written = FORMATS.get(Path(output).suffix, plain)
+    written = _writer(output, names, window)
     parts, progress = Parts(output, model, k, window), _Progress(files)
     with parts, progress.bar, written(output, called) as write:
         for file in files:
@@ -99,6 +97,15 @@ def predict_to_file(
             count += len(tags.ids)
         progress.end()
     return count
+
+
+def _writer(output: str | Path, names: bool, window: Window | None) -> Callable:
+    """What writes a file of this name."""
+    if Path(output).suffix == ".parquet":
+        return partial(parquet.written, stretches=window is not None)
+    if Path(output).suffix == ".json":
+        return named_tags.json_written
+    return named_tags.csv_written if names or window else challenge_csv.written
 
 
 def _tags(
