@@ -68,6 +68,7 @@ class Data(Settings):
     exclude: tuple[str, ...] = ()  # names of damaged shards to leave out
     classes: Annotated[Whole, Field(gt=1, le=65536)] = 3862  # the first this many are kept
     vocabulary: Positive = 3862  # classes that the records may name
+    licence: Unidentified[str] = ""  # what the model card says of the data; YouTube-8M's where ""
     vocabulary_file: Unidentified[Place | None] = None  # CSV with their names: index, name
     # What a frame is made of; left out of the identity of what is made where it is YouTube-8M's.
     streams: Annotated[

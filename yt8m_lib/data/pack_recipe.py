@@ -12,6 +12,10 @@ from yt8m_lib.streams import Stream, width_of
 STEPS = 600  # that a teacher should take at least, about
 CACHED = 2**31  # bytes of frames that are kept in memory at most
 PARAMS = "params.yaml"
+LICENCE = (
+    "Trained on its owner's videos. Whose they are, and what may be done with them, is for the owner "
+    "to say here: `data.licence` in the parameter file."
+)
 COMMENT = """\
 An experiment on {videos:,} packed videos with {classes} classes: two families of three teachers,
 their students, 8-bit weights, one SavedModel. Sizes, epochs and batches suit this many videos.
@@ -53,6 +57,7 @@ def _data(packed: Packed, classes: int, folder: Path) -> dict[str, Any]:
         "vocabulary": max(classes, 2),
         "vocabulary_file": f"{folder}/{VOCABULARY}",
         "max_frames": longest,
+        "licence": LICENCE,
         "cache": videos * mean * width_of(packed.streams) * size < CACHED,
     }
     if packed.streams != Data().streams:

@@ -27,9 +27,6 @@ Trained on YouTube-8M (Abu-El-Haija et al., 2016), by Google, under
 [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/): https://research.google.com/youtube8m.
 Whoever publishes this model names that source. Its labels were made by machine from what stands
 beside a video, and often miss."""
-OWN = """\
-Trained on features of its owner's making. Whose videos they are, and what may be done with them, is
-for the owner to say here."""
 STAND_IN = """\
 Trained on generated videos alone, so its classes mean nothing. It shows how the system works and is
 of no other use."""
@@ -92,7 +89,7 @@ def write_card(
 
 
 def _front_matter(params: Params, gap: Estimate | None) -> dict:
-    own = params.data.streams != YOUTUBE_8M
+    own = bool(params.data.licence)
     licence = "other" if own else "cc-by-4.0"
     front = {
         "license": "apache-2.0" if params.synthetic else licence,
@@ -145,7 +142,7 @@ after Skalic and Austin, "Building A Size Constrained Predictive Models for Vide
 def _data(params: Params) -> str:
     if params.synthetic:
         return STAND_IN
-    return REAL if params.data.streams == YOUTUBE_8M else OWN
+    return params.data.licence or REAL
 
 
 def _shape(params: Params) -> str:
