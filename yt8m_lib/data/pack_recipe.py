@@ -13,8 +13,8 @@ STEPS = 600  # that a teacher should take at least, about
 CACHED = 2**31  # bytes of frames that are kept in memory at most
 PARAMS = "params.yaml"
 LICENCE = (
-    "Trained on its owner's videos. Whose they are, and what may be done with them, is for the owner "
-    "to say here: `data.licence` in the parameter file."
+    "Trained on its owner's videos. Whose they are, and what may be done with them, is for the "
+    "owner to say here: `data.licence` in the parameter file."
 )
 COMMENT = """\
 An experiment on {videos:,} packed videos with {classes} classes: two families of three teachers,
