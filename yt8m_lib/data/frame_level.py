@@ -7,20 +7,20 @@ streams, keys and storages are read as an experiment's ``data.streams`` says.
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.data.record_kinds import (
     ParsedVideos,
-    RecordKind,
+    StreamRecords,
     check_videos,
     example,
     write_records,
 )
 from yt8m_lib.settings import Data
-from yt8m_lib.streams import BYTES, YOUTUBE_8M, Stream, frames_type
+from yt8m_lib.streams import BYTES, Stream, frames_type
 
 NUMBERS = {"uint8": np.uint8, "float16": np.dtype("<f2"), "float32": np.dtype("<f4")}
 
@@ -36,31 +36,15 @@ class FrameVideo(NamedTuple):
     frames: np.ndarray
 
 
-class FrameLevel(RecordKind):
-    """Records that hold a video's frames.
-
-    Args:
-        streams: that a frame is made of.
-        id_key: the feature of a video's id.
-        labels_key: the feature of its labels.
-    """
+class FrameLevel(StreamRecords):
+    """Records that hold a video's frames."""
 
     name = "frame"
 
-    def __init__(
-        self,
-        streams: Sequence[Stream] = YOUTUBE_8M,
-        id_key: str = "id",
-        labels_key: str = "labels",
-    ):
-        self.streams = tuple(streams)
-        self.id_feature, self.labels_feature = id_key, labels_key
-        self.frames_type = frames_type(self.streams)
-
-    def of(self, data: Data) -> Self:
-        """The kind for an experiment's streams and keys."""
-        keys = data.id_key or self.id_feature, data.labels_key or self.labels_feature
-        return type(self)(data.streams, *keys)
+    @property
+    def frames_type(self) -> str:
+        """The type of frames once they are read."""
+        return frames_type(self.streams)
 
     def recognises(self, record: tf.train.SequenceExample) -> bool:
         """Whether the feature list of each stream is there."""

@@ -7,11 +7,17 @@ for each stream: T frames, usually one a second, of D features.
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from yt8m_lib.data.listing import DataError, readable
+
+if TYPE_CHECKING:  # the import takes a second, and most sources need none of it
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Arrays = dict[str, np.ndarray]  # by stream, [T, D] each
 ALONE = "features"  # the stream of a video that has one and gives it no name
@@ -119,8 +125,6 @@ class ParquetTables(Source):
     """Tables with a row a video: ``id``, and a list column a stream, of T lists of D numbers."""
 
     def __init__(self, files: list[Path]):
-        import pyarrow.parquet as pq
-
         self._rows: dict[str, tuple[Path, int, int]] = {}  # file, row group, row in it
         self.places = {}
         for file in files:
@@ -134,15 +138,17 @@ class ParquetTables(Source):
                     raise DataError(f"{file}: two rows have the id {video!r}")
                 self._rows[video] = (file, group, row)
                 self.places[video] = f"{file}, id {video!r}"
-        self._open: tuple[tuple[Path, int], pq.Table] | None = None  # the row group read last
+        # Each of the workers is in a row group of its own.
+        self._group = lru_cache(maxsize=8)(self._read_group)
 
     def read(self, video: str) -> Arrays:
         """The lists in a video's row."""
         file, group, row = self._rows[video]
-        if self._open is None or self._open[0] != (file, group):
-            self._open = (file, group), _parquet(file).read_row_group(group, self._streams)
-        table = self._open[1]
+        table = self._group(file, group)
         return {s: _of_lists(self.places[video], s, table[s][row].as_py()) for s in self._streams}
+
+    def _read_group(self, file: Path, group: int) -> "pa.Table":
+        return _parquet(file).read_row_group(group, self._streams)
 
 
 def _check(where: str, name: str, array: np.ndarray, width: int | None) -> None:
@@ -213,7 +219,7 @@ def _of_lists(where: str, name: str, rows: list | None) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-def _parquet(file: Path) -> "pq.ParquetFile":  # noqa: F821
+def _parquet(file: Path) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -223,7 +229,7 @@ def _parquet(file: Path) -> "pq.ParquetFile":  # noqa: F821
         raise DataError(f"{file} is no Parquet file: {error}") from None
 
 
-def _list_columns(file: Path, schema: "pa.Schema") -> list[str]:  # noqa: F821
+def _list_columns(file: Path, schema: "pa.Schema") -> list[str]:
     import pyarrow.types as kinds
 
     lists = [f.name for f in schema if kinds.is_list(f.type) or kinds.is_fixed_size_list(f.type)]
@@ -235,7 +241,7 @@ def _list_columns(file: Path, schema: "pa.Schema") -> list[str]:  # noqa: F821
     return lists
 
 
-def _ids(table: "pq.ParquetFile") -> Iterator[tuple[int, int, str]]:  # noqa: F821
+def _ids(table: "pq.ParquetFile") -> Iterator[tuple[int, int, str]]:
     """Row group, row in it and id of each video."""
     for group in range(table.num_row_groups):
         ids = table.read_row_group(group, ["id"])["id"].to_pylist()

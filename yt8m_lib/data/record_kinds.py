@@ -8,9 +8,9 @@ so every record is looked at as a ``SequenceExample``. To add a kind, write a fi
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -21,6 +21,7 @@ from yt8m_lib.data.framing import FramingError, records_of
 from yt8m_lib.data.listing import DataError
 from yt8m_lib.files import written_whole
 from yt8m_lib.settings import Data
+from yt8m_lib.streams import YOUTUBE_8M, Stream
 
 
 class ParsedVideos(NamedTuple):
@@ -104,6 +105,30 @@ class RecordKind(ABC):
             self.id_feature: tf.io.FixedLenFeature([], tf.string),
             self.labels_feature: tf.io.VarLenFeature(tf.int64),
         }
+
+
+class StreamRecords(RecordKind):
+    """A kind whose streams and keys an experiment chooses.
+
+    Args:
+        streams: that a frame is made of.
+        id_key: the feature of a video's id.
+        labels_key: the feature of its labels.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream] = YOUTUBE_8M,
+        id_key: str = "id",
+        labels_key: str = "labels",
+    ):
+        self.streams = tuple(streams)
+        self.id_feature, self.labels_feature = id_key, labels_key
+
+    def of(self, data: Data) -> Self:
+        """The kind for an experiment's streams and keys."""
+        keys = data.id_key or self.id_feature, data.labels_key or self.labels_feature
+        return type(self)(data.streams, *keys)
 
 
 def kind_for(data: Data) -> RecordKind:

@@ -6,15 +6,15 @@ around a mean.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, check_videos, example
+from yt8m_lib.data.record_kinds import ParsedVideos, StreamRecords, check_videos, example
 from yt8m_lib.data.within_video import frames_around, seeds_of
 from yt8m_lib.settings import Data
-from yt8m_lib.streams import YOUTUBE_8M, Stream
+from yt8m_lib.streams import Stream
 
 # Means of dequantised bytes lie in [-2, 2.01], those of real records in [-1.992, 2.008]. Somebody's
 # means of features that never were bytes may lie a little beyond, and are clipped.
@@ -30,48 +30,33 @@ class MeanVideo(NamedTuple):
     mean: np.ndarray
 
 
-class VideoLevel(RecordKind):
-    """Records that hold the mean of a video's frames.
-
-    Args:
-        streams: that a frame is made of; the frames that are simulated are bytes.
-        id_key: the feature of a video's id.
-        labels_key: the feature of its labels.
-    """
+class VideoLevel(StreamRecords):
+    """Records that hold the mean of a video's frames; those that are simulated are bytes."""
 
     name = "video"
 
-    def __init__(
-        self,
-        streams: Sequence[Stream] = YOUTUBE_8M,
-        id_key: str = "id",
-        labels_key: str = "labels",
-    ):
-        self.streams = {f"mean_{stream.key}": stream for stream in streams}
-        self.id_feature, self.labels_feature = id_key, labels_key
-
-    def of(self, data: Data) -> Self:
-        """The kind for an experiment's streams and keys."""
-        keys = data.id_key or self.id_feature, data.labels_key or self.labels_feature
-        return type(self)(data.streams, *keys)
+    @property
+    def means(self) -> dict[str, Stream]:
+        """The stream that each feature of a record is the mean of."""
+        return {f"mean_{stream.key}": stream for stream in self.streams}
 
     def recognises(self, record: tf.train.SequenceExample) -> bool:
         """Whether the mean of each stream is there."""
-        return set(self.streams) <= set(record.context.feature)
+        return set(self.means) <= set(record.context.feature)
 
     def parse(self, records: tf.Tensor, data: Data) -> ParsedVideos:
         """Simulate ``data.frames`` frames around each video's mean."""
         means = {
             name: tf.io.FixedLenFeature([stream.width], tf.float32)
-            for name, stream in self.streams.items()
+            for name, stream in self.means.items()
         }
         parsed = tf.io.parse_example(records, self.context_features | means)
-        scaled = [_in_range(parsed[name], stream) for name, stream in self.streams.items()]
+        scaled = [_in_range(parsed[name], stream) for name, stream in self.means.items()]
         mean = tf.concat(scaled, axis=1)  # [B, F]
         ids = parsed[self.id_feature]
         within = tf.reduce_all(tf.abs(mean) <= FARTHEST, axis=1)  # false for what is not a number
         with tf.control_dependencies(
-            [check_videos(within, f"{_range(*self.streams.values())}, and not so in videos", ids)]
+            [check_videos(within, f"{_range(*self.streams)}, and not so in videos", ids)]
         ):
             mean = tf.identity(mean)
         num_frames = tf.fill(tf.shape(ids), data.frames)
@@ -84,7 +69,7 @@ class VideoLevel(RecordKind):
 
     def problems(self, record: tf.train.SequenceExample) -> Iterator[str]:
         """Find means of a wrong size, and values that no mean can have."""
-        for name, stream in self.streams.items():
+        for name, stream in self.means.items():
             values = np.array(record.context.feature[name].float_list.value)
             if len(values) != stream.width:
                 yield f"{name} has {len(values)} values, not {stream.width}"
@@ -97,8 +82,8 @@ class VideoLevel(RecordKind):
 
     def serialise(self, video: MeanVideo) -> bytes:
         """Serialise a video with its mean."""
-        ends = np.cumsum([stream.width for stream in self.streams.values()])[:-1]
-        means = dict(zip(self.streams, np.split(video.mean, ends), strict=True))
+        ends = np.cumsum([stream.width for stream in self.streams])[:-1]
+        means = dict(zip(self.means, np.split(video.mean, ends), strict=True))
         about = {self.id_feature: video.id, self.labels_feature: video.labels}
         record = example(**about, **means)
         return record.SerializeToString(deterministic=True)
