@@ -176,6 +176,16 @@ def test_features_of_youtube_8m_are_stored_as_it_stores_them(tmp_path):
     assert json.loads((tmp_path / "out" / "pack.json").read_text())["streams"][0]["key"] == "rgb"
 
 
+def test_inspect_reads_packed_shards_by_their_experiment(source, capsys):
+    pack(source)
+    shards = str(source / "out" / "*.tfrecord")
+    with pytest.raises(SystemExit):
+        main(["inspect", shards])
+    assert "These settings of an experiment would read" in capsys.readouterr().out
+    main(["inspect", shards, "--params", str(source / "out" / "params.yaml")])
+    assert f"5 shards, {VIDEOS} videos, 0 damaged" in capsys.readouterr().out
+
+
 def spoil(name, change):
     def apply(folder):
         path = folder / "in" / name

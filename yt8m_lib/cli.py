@@ -151,17 +151,9 @@ def _add_predict(parsers: Any) -> None:
         action="store_true",
         help="a row a tag, with its name, instead of the challenge's",
     )
+    parser.add_argument("--window", metavar="N", type=_count, help="tag stretches of N frames")
     parser.add_argument(
-        "--window",
-        metavar="FRAMES",
-        type=_count,
-        help="tag stretches of so many frames instead of whole videos",
-    )
-    parser.add_argument(
-        "--stride",
-        metavar="FRAMES",
-        type=_count,
-        help="with --window: from the start of one stretch to that of the next (the window)",
+        "--stride", metavar="M", type=_count, help="with --window: a stretch each M frames (N)"
     )
 
 
@@ -251,6 +243,12 @@ def _add_inspect(parsers: Any) -> None:
         type=_count,
         default=3862,
         help="classes that labels may have: 3862, or 4716 in the data of 2017",
+    )
+    parser.add_argument(
+        "--params",
+        metavar="PARAMS",
+        type=expanded,
+        help="an experiment whose streams, keys and vocabulary the shards have",
     )
 
 

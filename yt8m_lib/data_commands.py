@@ -8,6 +8,7 @@ import json
 import sys
 from pathlib import Path
 
+from yt8m_lib import params as params_files
 from yt8m_lib.commands import load, print_json, start_tensorflow
 from yt8m_lib.params import ParamsError
 
@@ -41,7 +42,9 @@ def inspect(options: argparse.Namespace) -> None:
     from yt8m_lib.data import inspection, layouts, shards
     from yt8m_lib.report import tables
 
-    table = inspection.inspect(shards.find(options.glob), options.vocabulary, labels=False)
+    data = params_files.load(options.params).data if options.params else None
+    vocabulary = data.vocabulary if data else options.vocabulary
+    table = inspection.inspect(shards.find(options.glob), vocabulary, labels=False, data=data)
     if options.json:
         print_json(json.loads(table.to_json(orient="records")))
     else:
