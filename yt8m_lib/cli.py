@@ -22,6 +22,7 @@ examples:
   yt8m run params/video_level.yaml --set data.files='/data/yt8m/video/*.tfrecord'
   yt8m run params/demo.yaml --only teachers --set training.frames=8
   yt8m inspect '/data/yt8m/frame/train00*.tfrecord'
+  yt8m pack features --labels labels.csv --output mine
   yt8m predict results/demo/model '/data/yt8m/frame/test*.tfrecord' --output predictions.csv
 
 exit codes: 0 done, 1 refused or failed, 2 not a valid command line, 130 interrupted by Ctrl-C,
@@ -29,7 +30,7 @@ exit codes: 0 done, 1 refused or failed, 2 not a valid command line, 130 interru
 
 INTERRUPTED = "interrupted; nothing half-written is left"
 RUN_INTERRUPTED = "interrupted; finished models are kept, the same command goes on from there"
-PREDICT_INTERRUPTED = "interrupted; finished shards are kept, the same command goes on from there"
+SHARDS_KEPT = "interrupted; finished shards are kept, the same command goes on from there"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.action(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        kept = {commands.run: RUN_INTERRUPTED, commands.predict: PREDICT_INTERRUPTED}
+        kept = {commands.run: RUN_INTERRUPTED}
+        kept |= dict.fromkeys((commands.predict, data_commands.pack), SHARDS_KEPT)
         _fail(kept.get(options.action, INTERRUPTED), 130)
     except BrokenPipeError:
         # What is left in the buffer goes nowhere, else Python would complain at its end.
