@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,16 +32,11 @@ def csv_written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]:
                 rows = csv.writer(file, lineterminator="\n")
                 rows.writerow(COLUMNS)
 
-                def write(ids, classes, confidences, stretches) -> None:
-                    for video, tags, sure, (start, end) in zip(
-                        ids, _named(classes, names), confidences, stretches, strict=True
-                    ):
-                        rows.writerows(
-                            (video, start, end, tag, f"{p:.6f}")
-                            for tag, p in zip(tags, sure, strict=True)
-                        )
-
-                yield write
+                yield lambda *videos: rows.writerows(
+                    (video, start, end, tag, f"{sure:.6f}")
+                    for video, (start, end), tags in _named(names, *videos)
+                    for tag, sure in tags
+                )
         except BrokenPipeError:
             raise FileError(f"{path}: whoever read it stopped before its end") from None
 
@@ -51,13 +47,10 @@ def json_written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]
     with written_whole(path) as beside, open(beside, "a", encoding="utf-8") as file:
         before = "[\n"
 
-        def write(ids, classes, confidences, stretches) -> None:
+        def write(*videos: Any) -> None:
             nonlocal before
-            for video, tags, sure, (start, end) in zip(
-                ids, _named(classes, names), confidences, stretches, strict=True
-            ):
-                pairs = zip(tags, sure, strict=True)
-                said = [{"tag": tag, "confidence": round(float(p), 6)} for tag, p in pairs]
+            for video, (start, end), tags in _named(names, *videos):
+                said = [{"tag": tag, "confidence": round(float(sure), 6)} for tag, sure in tags]
                 entry = {"id": video, "start": int(start), "end": int(end), "tags": said}
                 file.write(before + json.dumps(entry, ensure_ascii=False))
                 before = ",\n"
@@ -66,7 +59,14 @@ def json_written(path: str | Path, names: Sequence[str] = ()) -> Iterator[Write]
         file.write("\n]\n" if before == ",\n" else "[]\n")
 
 
-def _named(classes: np.ndarray, names: Sequence[str]) -> list[list[str]]:
-    """The names of classes [N, k]; the number of a class without one."""
-    called = np.array([name or str(number) for number, name in enumerate(names)], object)
-    return called[classes].tolist()
+def _named(
+    names: Sequence[str],
+    ids: Sequence[str],
+    classes: np.ndarray,
+    confidences: np.ndarray,
+    stretches: np.ndarray,
+) -> Iterator[tuple[str, np.ndarray, list[tuple[str, float]]]]:
+    """Id, stretch, and tags with their confidences; a class without a name goes by its number."""
+    called = [name or str(number) for number, name in enumerate(names)]
+    for video, own, sure, stretch in zip(ids, classes, confidences, stretches, strict=True):
+        yield video, stretch, [(called[c], p) for c, p in zip(own, sure, strict=True)]

@@ -123,9 +123,9 @@ def _tags(
     parts = batches if window is None else _cut(batches, *window)
     for part, predictions in model.answers(parts, videos.files):
         ids += [_text(video, videos.files[0]) for video in part["id"].numpy()]
-        ends = part["num_frames"].numpy()
-        starts = part["start"].numpy() if window else np.zeros_like(ends)
-        stretches = np.stack([starts, starts + ends], axis=1).astype(np.int32)
+        lengths = part["num_frames"].numpy()
+        starts = part["start"].numpy() if window else np.zeros_like(lengths)
+        stretches = np.stack([starts, starts + lengths], axis=1).astype(np.int32)
         found.append((*top(predictions, k), stretches))
         progress.add(int((starts == 0).sum()))
     return Tags(ids, *(np.concatenate(arrays) for arrays in zip(*found, strict=True)))
@@ -139,14 +139,14 @@ def _cut(batches: Batches, length: int, stride: int) -> Iterator[dict[str, tf.Te
         for at in range(0, len(pairs), batch["id"].shape[0]):
             video, start = (tf.constant(c) for c in zip(*pairs[at : at + len(counts)], strict=True))
             count = tf.minimum(tf.gather(batch["num_frames"], video) - start, length)
-            frame = start[:, None] + tf.range(length)
+            frame = start[:, None] + tf.range(min(length, int(counts.max())))  # [stretches, T]
             last = tf.gather(batch["num_frames"], video)[:, None] - 1
             places = tf.stack(
                 [tf.broadcast_to(video[:, None], frame.shape), tf.minimum(frame, last)], axis=2
             )
             yield {
                 "id": tf.gather(batch["id"], video),
-                "frames": tf.gather_nd(batch["frames"], places),  # [stretches, length, F]
+                "frames": tf.gather_nd(batch["frames"], places),  # [stretches, T, F]
                 "num_frames": count,
                 "start": start,
             }
