@@ -238,7 +238,7 @@ def _add_run(parsers: Any) -> None:
 
 def _add_inspect(parsers: Any) -> None:
     text = "check shards and count what they hold"
-    parser = _command(parsers, "inspect", data_commands.inspect, text, "GLOB", json=True)
+    parser = _command(parsers, "inspect", commands.inspect, text, "GLOB", json=True)
     parser.add_argument(
         "--vocabulary",
         metavar="N",

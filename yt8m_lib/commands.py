@@ -213,6 +213,32 @@ def clean(options: argparse.Namespace) -> None:
     print(tracking.forget(load(options)))
 
 
+def inspect(options: argparse.Namespace) -> None:
+    """Check shards and count what they hold; exits with 1 where one is damaged."""
+    start_tensorflow()
+    from yt8m_lib.data import inspection, layouts, shards
+    from yt8m_lib.report import tables
+
+    data = params_files.load(options.params).data if options.params else None
+    vocabulary = data.vocabulary if data else options.vocabulary
+    table = inspection.inspect(shards.find(options.glob), vocabulary, labels=False, data=data)
+    if options.json:
+        print_json(json.loads(table.to_json(orient="records")))
+    else:
+        print(tables.as_text(table))
+        bad = int((table["bad"] != "").sum())
+        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
+        for words, files in layouts.advice_for(table["path"][table["bad"] != ""]).items():
+            print(f"\nThese settings of an experiment would read {_some(files)}:\n{words}")
+    if (table["bad"] != "").any():
+        sys.exit(1)
+
+
+def _some(files: list[str]) -> str:
+    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"{files[0]}{more}"
+
+
 def evaluate(options: argparse.Namespace) -> None:
     """Print an exported model's metrics on labelled videos."""
     start_tensorflow()

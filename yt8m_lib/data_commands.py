@@ -4,12 +4,9 @@
 """
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-from yt8m_lib import params as params_files
-from yt8m_lib.commands import load, print_json, start_tensorflow
+from yt8m_lib.commands import load, start_tensorflow
 from yt8m_lib.params import ParamsError
 
 
@@ -34,32 +31,6 @@ def split(options: argparse.Namespace) -> None:
         path = shards.write_list(files, options.output, name)
         print(f"{path}: {len(files)} shards")
     print("give them to an experiment as data.train and data.validation")
-
-
-def inspect(options: argparse.Namespace) -> None:
-    """Check shards and count what they hold; exits with 1 where one is damaged."""
-    start_tensorflow()
-    from yt8m_lib.data import inspection, layouts, shards
-    from yt8m_lib.report import tables
-
-    data = params_files.load(options.params).data if options.params else None
-    vocabulary = data.vocabulary if data else options.vocabulary
-    table = inspection.inspect(shards.find(options.glob), vocabulary, labels=False, data=data)
-    if options.json:
-        print_json(json.loads(table.to_json(orient="records")))
-    else:
-        print(tables.as_text(table))
-        bad = int((table["bad"] != "").sum())
-        print(f"{len(table)} shards, {int(table['videos'].sum()):,} videos, {bad} damaged")
-        for words, files in layouts.advice_for(table["path"][table["bad"] != ""]).items():
-            print(f"\nThese settings of an experiment would read {_some(files)}:\n{words}")
-    if (table["bad"] != "").any():
-        sys.exit(1)
-
-
-def _some(files: list[str]) -> str:
-    more = f" and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"{files[0]}{more}"
 
 
 def pack(options: argparse.Namespace) -> None:

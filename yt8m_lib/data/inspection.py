@@ -111,8 +111,8 @@ def _problems(
     ids = _ids(video, kind)
     if not ids and kind.id_feature != _ID_OF_2017 and _ID_OF_2017 in context:
         yield (
-            f"a record of 2017 or AudioSet, whose id is `{_ID_OF_2017}` and whose classes are "
-            f"others than YouTube-8M's of 2018: `data.id_key: {_ID_OF_2017}` reads it"
+            f"a record of 2017 ({_ID_OF_2017}; other classes) or of AudioSet: fetch the data set "
+            f"of 2018, or set `data.id_key: {_ID_OF_2017}`"
         )
     elif len(ids) != 1:
         yield f"{len(ids)} ids" if ids else f"feature {kind.id_feature} missing"

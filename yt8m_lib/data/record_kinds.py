@@ -157,6 +157,8 @@ def why_unknown(video: tf.train.SequenceExample | None, data: Data | None = None
     if video is None:
         return "of none of the formats of tf.train (Example, SequenceExample)"
     names = sorted([*video.context.feature, *video.feature_lists.feature_list])
+    if any("feature/floats" in name for name in names):
+        return "as MediaPipe writes them, in floats: `yt8m inspect` says which settings read them"
     shown = ", ".join(ascii(name)[1:-1] for name in names[:8]) or "no features"
     wanted = ", ".join(stream.key for stream in (data or Data()).streams)
     return (
