@@ -5,6 +5,7 @@ from itertools import cycle
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter
 
 from yt8m_lib.report.canvas import BLUE, GREEN, GREY, ORANGE, PINK, SKY, YELLOW, add_legend, canvas
 from yt8m_lib.report.claims import SMALLEST
@@ -56,6 +57,8 @@ def draw_budget(table: pd.DataFrame) -> Figure:
     axes.fill_between(megabytes, table["gap_low"], table["gap_high"], color=SKY, alpha=0.3)
     axes.plot(megabytes, table["gap"], marker="o", color=BLUE)
     axes.set_xscale("log")
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks(FormatStrFormatter("%g"))  # 2, not 2 x 10^0
     axes.set_xlabel("MB on disk")
     axes.set_ylabel("GAP, 95 % interval")
     return figure
