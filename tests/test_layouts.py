@@ -312,3 +312,9 @@ def test_an_exported_model_of_own_streams_answers_floats_and_records_alike(stora
     main(["predict", str(tmp_path / "m"), str(tmp_path / "a.tfrecord"), "--names",
           "--output", str(tmp_path / "tags.csv"), "--top-k", "1"])  # fmt: skip
     assert (tmp_path / "tags.csv").read_text().count("\n") == 5
+
+
+def test_floats_around_a_video_level_mean_are_refused():
+    streams = [{"name": "clip", "width": 40, "storage": "float32"}]
+    with pytest.raises(ValueError, match="simulated in bytes, so `storage` of clip is uint8"):
+        Data(level="video", streams=streams)

@@ -54,3 +54,14 @@ def test_batches_make_one_table():
     found = summary(made)
     assert found["auc"] == pytest.approx(made["auc"][:2].mean())
     assert norm.cdf(found["d_prime"] / np.sqrt(2)) == pytest.approx(found["auc"])
+
+
+def test_a_class_is_ranked_among_the_videos_that_it_was_rated_in():
+    labels, answers = RNG.random([40, 2]) < 0.4, RNG.random([40, 2])
+    rated = RNG.random([40, 2]) < 0.6
+    table = PerClass(["cat", "dog"])
+    table.add(answers * rated, labels & rated, rated)
+    alone = np.float32(answers[rated[:, 0], 0]), labels[rated[:, 0], 0]
+    made = table.table()
+    assert made["auc"][0] == pytest.approx(auc_by_hand(*alone))
+    assert made["ap"][0] == pytest.approx(ap_by_hand(*alone))

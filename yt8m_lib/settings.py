@@ -95,6 +95,12 @@ class Data(Settings):
             given = [getattr(stream, named) for stream in self.streams]
             if len({*given}) < len(given):
                 raise ValueError(f"streams: two have the same {named} ({', '.join(given)})")
+        floats = [stream.name for stream in self.streams if stream.storage != "uint8"]
+        if self.level == "video" and floats:
+            raise ValueError(
+                "streams: frames around a video-level mean are simulated in bytes, so `storage` of "
+                f"{', '.join(floats)} is uint8 with the `range` of its values"
+            )
         return self
 
 

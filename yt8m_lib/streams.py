@@ -57,6 +57,10 @@ class Stream(Settings):
         """What byte 0 stands for."""
         return (self.range[1] - self.range[0]) / 512.0 + self.range[0]
 
+    def values_of(self, codes: Any) -> Any:
+        """What bytes stand for, of an array or a tensor of them as floats."""
+        return codes * self.step + self.lowest
+
     def bytes_of(self, values: np.ndarray) -> np.ndarray:
         """The bytes, uint8, whose values are nearest; beyond the range they are its ends."""
         codes = np.rint((np.asarray(values, np.float32) - self.lowest) / self.step)

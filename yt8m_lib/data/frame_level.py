@@ -83,7 +83,7 @@ class FrameLevel(StreamRecords):
         if stream.storage == "float16":
             numbers = tf.bitcast(numbers, tf.float16)
         if stream.storage == "uint8" != self.frames_type:
-            numbers = tf.cast(numbers, tf.float32) * stream.step + stream.lowest
+            numbers = stream.values_of(tf.cast(numbers, tf.float32))
         return tf.cast(numbers, self.frames_type)
 
     def _finite(self, frames: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:

@@ -51,8 +51,7 @@ class InMemory:
 
         ``id`` [N]; ``num_frames`` [N]; ``frames`` of all videos one after the other,
         [sum of num_frames, F]; ``first`` [N], where among them a video's frames begin; and, if
-        they are read, ``labels`` and
-        ``rated`` uint8 [N, V].
+        they are read, ``labels`` and ``rated`` uint8 [N, V].
         """
         parts: dict[str, list[tf.Tensor]] = {}
         with tf.device("/cpu:0"):

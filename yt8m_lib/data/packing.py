@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,10 +104,9 @@ def _begun(folder: Path, identity: str) -> dict[str, Any] | None:
     Raises:
         DataError: when the folder holds shards of something else.
     """
-    note = folder / NOTE
-    if note.exists():
-        found = json.loads(note.read_text())
-        if found["identity"] == identity:
+    with suppress(OSError, ValueError):  # no note, or another program's
+        found = json.loads((folder / NOTE).read_text())
+        if found.get("identity") == identity:
             return found
     if any(folder.glob("*.tfrecord")):
         raise DataError(
@@ -117,7 +117,7 @@ def _begun(folder: Path, identity: str) -> dict[str, Any] | None:
 
 
 def _labelled(source: Source, labels: Labels | None, say: Callable[[str], None]) -> list[str]:
-    """The ids of the videos to pack, in the order of their hash."""
+    """The ids of the videos to pack, in the source's order."""
     ids = list(source.places)
     if labels is None:
         return ids
@@ -244,7 +244,7 @@ def _error(sample: np.ndarray, stream: Stream) -> float:
         return 0.0
     values = sample.astype(np.float64)
     if stream.storage == "uint8":
-        stored = stream.bytes_of(values) * stream.step + stream.lowest
+        stored = stream.values_of(stream.bytes_of(values))
     else:
         with np.errstate(over="ignore"):  # refused where it is packed, with its file
             stored = values.astype(stream.storage.replace("floats", "float32"))
@@ -302,7 +302,7 @@ def _frames(where: str, arrays: list[np.ndarray], streams: tuple[Stream, ...]) -
         if kind == "uint8":
             parts.append(array if array.dtype == np.uint8 else stream.bytes_of(array))
         elif array.dtype == np.uint8 and stream.storage == "uint8":
-            parts.append(array.astype(np.float32) * stream.step + stream.lowest)
+            parts.append(stream.values_of(array.astype(np.float32)))
         else:
             with np.errstate(over="ignore"):
                 parts.append(array.astype(kind))

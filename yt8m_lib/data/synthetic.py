@@ -158,7 +158,7 @@ def _as_records_have_them(frames: tf.Tensor, streams: tuple[Stream, ...]) -> tf.
     kind = frames_type(streams)
     if kind == "uint8":
         return frames
-    return tf.cast(tf.cast(frames, tf.float32) * VIDEO.step + VIDEO.lowest, kind)
+    return tf.cast(VIDEO.values_of(tf.cast(frames, tf.float32)), kind)
 
 
 def _prepare(folder: Path, manifest: dict[str, Any]) -> None:

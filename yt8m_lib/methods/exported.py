@@ -88,12 +88,8 @@ class ExportedModel:
     def _reading(self) -> Data:
         """How records are read for this model, with labels of the whole vocabulary."""
         about = self.about
-        optional = (
-            "level",
-            "streams",
-            "id_key",
-            "labels_key",
-        )  # not said by what was exported long ago
+        # Not said by what was exported long ago.
+        optional = ("level", "streams", "id_key", "labels_key")
         own = {name: about[name] for name in optional if name in about}
         needed = {name: about[name] for name in ("vocabulary", "frames", "max_frames")}
         return Data(classes=about["vocabulary"], **needed, **own)
@@ -182,7 +178,8 @@ def evaluate_exported(
         for group in groups:
             group.add(ids, predictions, labels)
         if classes:
-            classes.add(predictions, labels[:, :known])
+            rated = part["rated"].numpy()[:, :known] > 0 if "rated" in part else None
+            classes.add(predictions, labels[:, :known], rated)
         counts += [len(labels), (labels > 0).sum(), (labels[:, known:] > 0).sum()]
     names = ("videos", "labels", "labels_dropped")
     whole = dict(zip(names, counts.tolist(), strict=True)) | measured.result()

@@ -20,7 +20,7 @@ def dequantise(frames: tf.Tensor, stream: Stream = VIDEO) -> tf.Tensor:
     Returns:
         float32 of the same shape, for YouTube-8M in [-1.992, 2.008].
     """
-    return tf.cast(frames, tf.float32) * stream.step + stream.lowest
+    return stream.values_of(tf.cast(frames, tf.float32))
 
 
 def quantise(values: tf.Tensor, stream: Stream = VIDEO) -> tf.Tensor:

@@ -32,9 +32,15 @@ class PerClass:
         self.names = list(names)
         self._confidences: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
+        self._rated: list[np.ndarray] = []
 
-    def add(self, predictions: np.ndarray, labels: np.ndarray) -> None:
+    def add(
+        self, predictions: np.ndarray, labels: np.ndarray, rated: np.ndarray | None = None
+    ) -> None:
         """Take in a batch: confidences [B, V] and multi-hot labels [B, V].
+
+        Where labels say something of some classes alone, ``rated`` [B, V] is true for these: a
+        class is ranked among the videos that it was rated in.
 
         Raises:
             TooManyError: when there are more confidences than ``MOST``.
@@ -47,6 +53,7 @@ class PerClass:
             )
         self._confidences.append(np.float32(predictions))
         self._labels.append(labels > 0)
+        self._rated.append(np.ones(labels.shape, bool) if rated is None else rated)
 
     def table(self) -> pd.DataFrame:
         """A row a class.
@@ -57,18 +64,18 @@ class PerClass:
             often the most confident wrong one of these videos, and ``confused_videos``: in how
             many of them.
         """
-        confidences, labels = np.concatenate(self._confidences), np.concatenate(self._labels)
+        kept = (self._confidences, self._labels, self._rated)
+        confidences, labels, rated = (np.concatenate(parts) for parts in kept)
         wrong = np.where(labels, -1.0, confidences).argmax(axis=1)  # of each video [N]
         rows = []
         for number, name in enumerate(self.names):
             own = labels[:, number]
             confused, count = _most_frequent(wrong[own])
             called = self.names[confused] or str(confused) if count else ""
-            ap, auc = (
-                average_precision(confidences[:, number], own),
-                area(confidences[:, number], own),
-            )
-            rows.append((number, name, int(own.sum()), ap, auc, called, count))
+            counted = rated[:, number]
+            ranked = confidences[counted, number], own[counted]
+            measured = [metric(*ranked) for metric in (average_precision, area)]
+            rows.append((number, name, int(own.sum()), *measured, called, count))
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
