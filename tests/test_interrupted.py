@@ -11,7 +11,7 @@ from smoke_runs import command, run
 
 from yt8m_lib import params
 from yt8m_lib.experiment import running
-from yt8m_lib.experiment.executors import PhaseError
+from yt8m_lib.experiment.notebooks import PhaseError
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import ROOT
 

@@ -3,6 +3,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import Future
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,7 @@ from yt8m_lib.experiment import (
     executors,
     folders,
     locks,
+    notebooks,
     registry,
     running,
     standing,
@@ -24,9 +26,9 @@ from yt8m_lib.experiment import (
 )
 from yt8m_lib.experiment import plan as plan_module
 from yt8m_lib.experiment.changes import OutdatedError
-from yt8m_lib.experiment.executors import PhaseError
 from yt8m_lib.experiment.folders import FolderError
 from yt8m_lib.experiment.locks import LockedError
+from yt8m_lib.experiment.notebooks import PhaseError
 from yt8m_lib.experiment.plan import PlanError
 from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.store import StoreError
@@ -301,16 +303,18 @@ def test_a_run_keeps_the_parameters_that_it_started_with(settings, tmp_path, mon
     file, read = tmp_path / "edited.yaml", []
     file.write_text("based_on: params/smoke.yaml\nseed: 1\nrepeats: 2\n")
 
-    class Editor(executors.Executor):
-        def run(self, tasks):
-            (task,) = tasks
+    class Editor(executors.Local):
+        def submit(self, task):
             read.append(params.load(task.params_file, task.overrides))
             file.write_text("seed: [nonsense")
+            future = Future()
+            future.set_result(None)
+            return future
 
     Editor.__module__ = __name__
     EXECUTORS.register("editor", Editor)
     monkeypatch.setattr(running, "synthesize", lambda *_: None)
-    monkeypatch.setattr(Experiment, "todo", lambda self: [] if read else [self.plan["data/data"]])
+    monkeypatch.setattr(Experiment, "unfinished", lambda self, steps: [] if read else list(steps))
     overrides = [f"results={settings.results}", f"experiment={settings.experiment}", "seed=5"]
     try:
         asked = running.run(str(file), overrides, only=["data"], executor="editor")
@@ -331,10 +335,10 @@ def test_a_wrong_model_is_refused_before_anything_is_superseded(settings, monkey
 def test_parameters_that_a_notebook_does_not_ask_for_are_refused():
     notebook = ROOT / "notebooks" / "data.ipynb"
     good = {"params_file": "a", "overrides": "", "models": ""}
-    executors._check_parameters(notebook, good)
+    notebooks._check_parameters(notebook, good)
     for bad in ({"x=1; import os": "a"} | good, {**good, "models": 3}, {"models": ""}):
         with pytest.raises(PhaseError, match="tagged `parameters`"):
-            executors._check_parameters(notebook, bad)
+            notebooks._check_parameters(notebook, bad)
 
 
 def test_a_model_is_measured_again_without_being_made_again(settings):

@@ -2,4 +2,5 @@
 
 from yt8m_lib.cli import main
 
-main()
+if __name__ == "__main__":  # and not where a process of its own imports it
+    main()

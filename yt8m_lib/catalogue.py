@@ -113,4 +113,12 @@ CODECS = Catalogue(
         "float32": "yt8m_lib.methods.codecs.float32:FLOAT32",
     },
 )
-EXECUTORS = Catalogue("executor", {"local": "yt8m_lib.experiment.executors:Local"})
+EXECUTORS = Catalogue(
+    "executor",
+    {
+        "local": "yt8m_lib.experiment.executors:Local",
+        "processes": "yt8m_lib.experiment.processes:Processes",
+        "ray": "yt8m_lib.experiment.ray_cluster:Ray",
+        "slurm": "yt8m_lib.experiment.slurm:Slurm",
+    },
+)

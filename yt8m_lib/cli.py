@@ -232,7 +232,20 @@ def _add_run(parsers: Any) -> None:
         help="take finished work as it is where only code changed; it is marked so in MLflow",
     )
     parser.add_argument(
-        "--executor", choices=list(EXECUTORS), default="local", help="where notebooks run (local)"
+        "--executor",
+        choices=list(EXECUTORS),
+        default="local",
+        help="where notebooks run: one after the other here (local), several at a time here "
+        "(processes), on a Ray cluster, or as Slurm jobs",
+    )
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=_count,
+        help="notebooks at a time (processes: one a GPU; ray and slurm: 64 wait or run)",
+    )
+    parser.add_argument(
+        "--address", metavar="ADDRESS", help="of a running Ray cluster; `local` tries slurm here"
     )
 
 

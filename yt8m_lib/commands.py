@@ -23,6 +23,7 @@ def run(options: argparse.Namespace) -> None:
     if options.models and not options.only:
         raise ParamsError("--models narrows one phase down: name it with --only")
     from yt8m_lib.experiment import running
+    from yt8m_lib.experiment.executors import Machines
 
     only = [options.only] if options.only else []
     params = running.run(
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> None:
         rerun=options.rerun,
         accept_code=options.accept_code,
         executor=options.executor,
+        machines=Machines(options.workers, options.address),
         say=lambda line: print(line, flush=True),
     )
     if not only or only == ["report"]:

@@ -8,10 +8,20 @@ from pydantic import Field, model_validator
 from yt8m_lib import families
 from yt8m_lib.errors import nearest
 from yt8m_lib.families import Family
-from yt8m_lib.values import Architecture, Epochs, Positive, Settings, Size, Unidentified
+from yt8m_lib.values import (
+    Architecture,
+    Bytes,
+    Epochs,
+    Positive,
+    Settings,
+    Size,
+    Unidentified,
+)
 
 Option = bool | int | float | str | tuple[float, ...]
 Epsilon = Annotated[float, Field(gt=0, lt=1)]
+Gpus = Annotated[float, Field(ge=0, le=64)]
+Hours = Annotated[float, Field(gt=0, le=10_000)]
 T = TypeVar("T")
 # A setting that is left out, where it is not given, when settings are written as values: finished
 # work whose settings are older than it then stays valid.
@@ -27,6 +37,9 @@ class FamilyDefaults(Settings):
     rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.95
     rate_decay_videos: Extra[Positive] = None  # as in `training`, where not given
     loss_epsilon: Extra[Epsilon] = None  # inside the loss's logarithms; 1e-5 where not given
+    gpus: Unidentified[Gpus | None] = None  # that a notebook gets where executors hand them out
+    memory: Unidentified[Bytes | None] = None  # bytes of the machine's that it is counted with
+    hours: Unidentified[Hours | None] = None  # after which a batch system may end it
 
 
 class Model(Settings):
@@ -47,6 +60,9 @@ class Model(Settings):
     rate_decay: Annotated[float, Field(gt=0, le=1)] | None = None
     rate_decay_videos: Extra[Positive] = None
     loss_epsilon: Extra[Epsilon] = None
+    gpus: Unidentified[Gpus | None] = None
+    memory: Unidentified[Bytes | None] = None
+    hours: Unidentified[Hours | None] = None
 
     @property
     def family(self) -> str:

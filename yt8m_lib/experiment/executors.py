@@ -1,159 +1,133 @@
-"""Where notebooks run: one function executes one of them, an executor decides where.
+"""Where notebooks run: an executor decides, ``notebooks.execute`` does it.
 
-``local`` runs them one after the other in this process, as papermill's users expect. To add
-another, write a class with the same ``run`` and a line in ``catalogue.EXECUTORS``.
+``local`` runs a phase's notebook after the other in this process, as papermill's users expect. To
+add another, write a class with ``submit`` and ``stop`` and a line in ``catalogue.EXECUTORS``.
 """
 
-import logging
-import os
-import shlex
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
-import papermill
-from jupyter_client.kernelspec import KernelSpec
-from jupyter_client.manager import AsyncKernelManager
-from nbclient.exceptions import DeadKernelError
 from typing_extensions import override
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import tracking
-from yt8m_lib.settings import ROOT
+from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, execute
 
 
-class PhaseError(UserError):
-    """A phase's notebook failed; the message says where and why."""
+class ExecutorError(UserError):
+    """Notebooks cannot run where they are asked to; the message says what to do."""
 
 
 @dataclass(frozen=True)
-class NotebookTask:
-    """One notebook to execute for some models.
+class Machines:
+    """What the command line says of where to run.
 
     Attributes:
-        phase: whose notebook it is.
-        params_file: the experiment's, as the notebook names it.
-        overrides: ``KEY=VALUE`` settings.
-        models: names that narrow the phase down; all when empty.
-        output: where the executed notebook goes, a file of this task's own.
+        workers: notebooks at a time; the executor's own number where None.
+        address: of a running cluster; the executor's own where None.
     """
 
-    phase: str
-    params_file: str
-    overrides: tuple[str, ...]
-    models: tuple[str, ...]
-    output: Path
+    workers: int | None = None
+    address: str | None = None
 
-    @property
-    def parameters(self) -> dict[str, str]:
-        """What the notebook's parameters cell is given."""
-        return {
-            "params_file": self.params_file,
-            "overrides": shlex.join(self.overrides),
-            "models": " ".join(self.models),
-        }
+
+THIS_MACHINE = Machines()
 
 
 class Executor(ABC):
-    """Decides where tasks run."""
+    """Decides where notebooks run.
+
+    Attributes:
+        whole_phases: whether all steps of a phase go into one notebook, one after the other.
+        takes_address: whether it can be told of a running cluster.
+        workers: how many notebooks run at a time.
+    """
+
+    whole_phases = False
+    takes_address = False
+
+    def __init__(self, machines: Machines):
+        if machines.address and not self.takes_address:
+            raise ExecutorError("--address names a cluster, which this executor does not use")
+        self.workers = machines.workers or self.standard_workers()
+
+    def standard_workers(self) -> int:
+        """How many notebooks run at a time where nobody says."""
+        return 1
+
+    def share(self, ready: int) -> int:
+        """How many of so many steps of a phase, which can run now, one notebook takes."""
+        return min(ready, 1)
 
     @abstractmethod
-    def run(self, tasks: Iterable[NotebookTask]) -> None:
-        """Execute tasks that do not depend on each other; returns when all are done.
+    def submit(self, task: NotebookTask) -> Future[None]:
+        """Run a notebook; the future ends with it, and holds its error."""
 
-        Raises:
-            PhaseError: when a notebook fails.
-        """
+    @abstractmethod
+    def stop(self) -> None:
+        """End what is running, as Ctrl-C would, and give back what was taken."""
 
 
 class Local(Executor):
-    """One task after the other, on this machine."""
+    """A phase after the other, in this process."""
+
+    whole_phases = True
+
+    def __init__(self, machines: Machines):
+        if machines.workers not in (None, 1):
+            raise ExecutorError(
+                f"--workers {machines.workers}: `local` runs one notebook at a time; "
+                "--executor processes runs several"
+            )
+        super().__init__(machines)
 
     @override
-    def run(self, tasks: Iterable[NotebookTask]) -> None:
-        for task in tasks:
-            execute(task)
+    def share(self, ready: int) -> int:
+        return ready
+
+    @override
+    def submit(self, task: NotebookTask) -> Future[None]:
+        future: Future[None] = Future()
+        try:
+            future.set_result(execute(task))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    @override
+    def stop(self) -> None:
+        pass
 
 
-class OwnKernelManager(AsyncKernelManager):
-    """Starts notebooks on this very Python, whatever kernels are installed elsewhere."""
+class SideBySide(Executor):
+    """Several notebooks at a time, each run elsewhere while a thread waits for it."""
 
-    transport_encryption = "required"  # else the kernel warns of other users of this machine
+    patience = 20.0  # seconds in which an interrupted notebook may end by itself
 
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        """The kernel of the running interpreter."""
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        curve = {"supported_encryption": ["curve"]}
-        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=curve)
+    def __init__(self, machines: Machines):
+        super().__init__(machines)
+        self._threads = ThreadPoolExecutor(self.workers)
+        self._stopped = False
 
+    @override
+    def submit(self, task: NotebookTask) -> Future[None]:
+        return self._threads.submit(self._wait_for, task)
 
-def execute(task: NotebookTask) -> None:
-    """Execute one notebook for its models, with papermill.
+    def _wait_for(self, task: NotebookTask) -> None:
+        wrong = "interrupted" if self._stopped else self.run(task)
+        if wrong:
+            raise PhaseError(wrong)
 
-    Raises:
-        PhaseError: when it fails.
-    """
-    _pass_on_output()
-    task.output.parent.mkdir(parents=True, exist_ok=True)
-    notebook = ROOT / "notebooks" / f"{task.phase}.ipynb"
-    _check_parameters(notebook, task.parameters)
-    os.environ[tracking.DRIVER] = str(os.getpid())
-    try:
-        papermill.execute_notebook(
-            notebook,
-            task.output,
-            parameters=task.parameters,
-            cwd=ROOT,
-            progress_bar=False,
-            log_output=True,
-            request_save_on_cell_execute=True,
-            kernel_manager_class=OwnKernelManager,
-        )
-    except papermill.PapermillExecutionError as error:
-        raise PhaseError(
-            f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"The notebook with its traceback: {task.output}"
-        ) from None
-    except DeadKernelError:
-        raise PhaseError(
-            f"{notebook.name}: its process died (out of memory?). Finished models are kept: "
-            "the same command goes on from there."
-        ) from None
-    finally:
-        del os.environ[tracking.DRIVER]
+    @abstractmethod
+    def run(self, task: NotebookTask) -> str:
+        """Have ``attempt`` called elsewhere, and return what it returns."""
 
+    @abstractmethod
+    def interrupt(self) -> None:
+        """End what is running; one that does not within ``patience`` is killed."""
 
-def _check_parameters(notebook: Path, given: dict[str, str]) -> None:
-    """Refuse what the notebook does not ask for: papermill would paste it into a cell as it is.
-
-    Raises:
-        PhaseError: naming the parameters that differ by name or type.
-    """
-    asked = papermill.inspect_notebook(str(notebook))
-    names = {name: about["inferred_type_name"] for name, about in asked.items()}
-    if names != {name: type(value).__name__ for name, value in given.items()}:
-        listed = ", ".join(f"{name}: {kind}" for name, kind in names.items()) or "none"
-        raise PhaseError(
-            f"{notebook}: its cell tagged `parameters` has {listed}; it is to have "
-            f"{', '.join(f'{name}: str' for name in given)}"
-        )
-
-
-def _pass_on_output() -> None:
-    """Print what notebooks print, and nothing else of papermill's own messages."""
-    logger = logging.getLogger("papermill")
-    if logger.handlers:
-        return
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    handler = logging.StreamHandler(sys.stdout)
-    handler.addFilter(_is_progress)
-    logger.addHandler(handler)
-
-
-def _is_progress(record: logging.LogRecord) -> bool:
-    record.msg, record.args = record.getMessage().strip(), ()  # lines come with and without end
-    return record.msg.startswith("[")
+    @override
+    def stop(self) -> None:
+        self._stopped = True
+        self.interrupt()
+        self._threads.shutdown(cancel_futures=True)

@@ -13,7 +13,7 @@ from yt8m_lib.files import check_folder, write_text
 # All that is ever made in an experiment's folder; everything else in it belongs to somebody else.
 MADE = (
     "artifacts", "data", "kernel.lock", "lock", "model", "notebooks", "params.yaml", "scratch",
-    "soft_targets", "tables",
+    "slurm", "soft_targets", "tables",
 )  # fmt: skip
 LEFTOVER = re.compile(r"\.(\d+)-.*|model\.part")  # what a killed process was about to write
 MARKER = ".yt8m.json"  # says that the folder is this program's, and what it found there

@@ -1,10 +1,12 @@
-"""Runs an experiment: each phase's notebook in turn, where something is to do."""
+"""Runs an experiment: its stage graph, a notebook at a time or several, on an executor."""
 
 import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,14 @@ from yt8m_lib import params as params_files
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
 from yt8m_lib.experiment import changes, folders, locks, tracking
-from yt8m_lib.experiment.executors import Executor, NotebookTask, PhaseError
+from yt8m_lib.experiment.executors import THIS_MACHINE, Executor, Machines
+from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, Resources
 from yt8m_lib.experiment.plan import Plan
-from yt8m_lib.experiment.runs import STEP
+from yt8m_lib.experiment.stages import Stages
+from yt8m_lib.experiment.steps import Step
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import PHASES, ROOT, Params
+from yt8m_lib.sources import digest_of
 
 Say = Callable[[str], None]
 
@@ -31,9 +36,10 @@ def run(
     rerun: bool = False,
     accept_code: bool = False,
     executor: str = "local",
+    machines: Machines = THIS_MACHINE,
     say: Say = print,
 ) -> Params:
-    """Run an experiment's phases in order, once a repeat; what is finished already is reused.
+    """Run an experiment's phases, once a repeat; what is finished already is reused.
 
     Args:
         params_file: the YAML file.
@@ -45,11 +51,13 @@ def run(
         rerun: make again, however long it took, what a change of code or data put out of date.
         accept_code: take finished work as it is where code alone changed under it.
         executor: a name in ``catalogue.EXECUTORS``.
+        machines: where and how many notebooks it runs at a time.
         say: receives progress, a line at a time.
 
     Raises:
         ParamsError, PlanError, DataError, OutdatedError: before anything runs.
-        PhaseError: when a notebook fails.
+        ExecutorError: when it cannot run here; also before anything runs.
+        PhaseError: when notebooks failed, after all has run that does not depend on them.
     """
     settings = params_files.read(params_file, overrides)
     params = params_files.check(settings, params_file)
@@ -57,21 +65,24 @@ def run(
     phases = [p for p in PHASES if p in only] or list(PHASES[PHASES.index(first or PHASES[0]) :])
     for phase in phases:
         Plan(params).of(phase, models)
-    with locks.lock(params, wait=True, say=say):
-        tracking.connect(params)
-        kept = _keep_settings(params, settings, params_file, overrides)
-        if params.synthetic:
-            synthesize(params, kept)
-        repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
-        each = [params.model_copy(update={"repeat": repeat}) for repeat in repeats]
-        _prepare([Experiment(one) for one in each], phases, models, force, rerun, accept_code, say)
-        for one in each:
-            if repeats[-1]:
-                say(f"repeat {one.repeat} (counted from 0, the last is {repeats[-1]})")
-            for phase in phases:
-                task = _task(one, kept, phase, tuple(models))
-                _phase(one, task, EXECUTORS[executor](), say)
-        _put_out(each[-1], say)
+    place = EXECUTORS[executor](machines)
+    try:
+        with locks.lock(params, wait=True, say=say):
+            tracking.connect(params)
+            kept = _keep_settings(params, settings, params_file, overrides)
+            if params.synthetic:
+                synthesize(params, kept)
+            repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
+            each = [params.model_copy(update={"repeat": repeat}) for repeat in repeats]
+            before = [Experiment(one) for one in each]
+            _prepare(before, phases, models, force, rerun, accept_code, say)
+            for one in each:
+                if repeats[-1]:
+                    say(f"repeat {one.repeat} (counted from 0, the last is {repeats[-1]})")
+                Driver(one, kept, place, say).run(phases, models)
+            _put_out(each[-1], say)
+    finally:
+        place.stop()
     return params
 
 
@@ -115,18 +126,6 @@ def _prepare(
         changes.check(experiments, phases, models)
 
 
-def _task(params: Params, kept: Path, phase: str, models: tuple[str, ...]) -> NotebookTask:
-    repeat = (f"repeat-{params.repeat}",) if params.repeat else ()
-    name = "-".join([phase, *models, *repeat])[:120]
-    return NotebookTask(
-        phase=phase,
-        params_file=_from_root(kept),
-        overrides=(f"repeat={params.repeat}",) if params.repeat else (),
-        models=models,
-        output=params.folder / "notebooks" / f"{name}.ipynb",
-    )
-
-
 def _from_root(path: Path) -> str:
     """How notebooks, which run in the project's root, name a file."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
@@ -148,30 +147,124 @@ def synthesize(params: Params, kept: Path) -> None:
         raise PhaseError(f"the stand-in data could not be written to {params.folder / 'data'}")
 
 
-def _phase(params: Params, task: NotebookTask, executor: Executor, say: Say) -> None:
-    experiment = Experiment(params, task.phase, task.models)
-    steps, todo = experiment.plan.of(task.phase, task.models), experiment.todo()
-    if not todo:
-        say(f"{task.phase}: {len(steps)} of {len(steps)} finished, nothing to do")
-        return
-    say(f"{task.phase}: {len(todo)} of {len(steps)} to do")
-    started = time.time()
-    try:
-        executor.run([task])
-    finally:
-        _log_notebook(experiment, task, started)
-    missing = [step.name for step in experiment.todo()]
-    if missing:
-        raise PhaseError(f"{task.output} ended, but left unfinished: {', '.join(missing)}")
-    say(f"{task.phase}: done in {time.time() - started:.0f} s")
+@dataclass(frozen=True)
+class _Taken:
+    """Steps that one notebook works on, and since when."""
+
+    steps: list[Step]
+    task: NotebookTask
+    started: float
+
+    @property
+    def names(self) -> str:
+        return f"{self.steps[0].phase} {', '.join(step.name for step in self.steps)}"
 
 
-def _log_notebook(experiment: Experiment, task: NotebookTask, started: float) -> None:
-    """Give the executed notebook to the runs that it made."""
-    if not task.output.exists():
-        return
-    for status in ("FINISHED", "FAILED", "RUNNING"):
-        for run in experiment.runs(status):
-            own = run.data.tags.get(STEP, "").startswith(f"{task.phase}/")
-            if own and run.info.start_time >= 1000 * started:
-                experiment.keep(run.info.run_id, task.output)
+class Driver:
+    """Takes one repeat's steps through their stage graph.
+
+    Args:
+        params: its settings.
+        kept: the file with these settings that notebooks read.
+        executor: where notebooks run.
+        say: receives progress, a line at a time.
+    """
+
+    def __init__(self, params: Params, kept: Path, executor: Executor, say: Say):
+        self.params, self.kept, self.executor, self.say = params, kept, executor, say
+        self.experiment = Experiment(params)
+
+    def run(self, phases: Sequence[str], models: Sequence[str]) -> None:
+        """Run what is to do of these phases and models.
+
+        Raises:
+            PhaseError: naming what failed and what was not run for it.
+        """
+        stages = Stages(self._todo(phases, models))
+        running: dict[Future[None], _Taken] = {}
+        while self._start(stages, running, models):
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                self._end(stages, running.pop(future), future.exception())
+        self.experiment.bury_dead()  # of processes that were killed, and their work done by others
+        if stages.failures:
+            raise PhaseError(_failures(stages))
+
+    def _todo(self, phases: Sequence[str], models: Sequence[str]) -> list[Step]:
+        todo: list[Step] = []
+        for phase in phases:
+            steps = self.experiment.plan.of(phase, models)
+            own = self.experiment.unfinished(steps)
+            done = "finished, nothing to do" if not own else "finished"
+            self.say(f"{phase}: {len(steps) - len(own)} of {len(steps)} {done}")
+            todo += own
+        return todo
+
+    def _start(self, stages: Stages, running: dict, models: Sequence[str]) -> bool:
+        """Give the executor what can run now; returns whether anything runs."""
+        while len(running) < self.executor.workers:
+            steps = stages.take(self.executor.share, self.executor.whole_phases)
+            if not steps:
+                break
+            task = self._task(steps, models)
+            taken = _Taken(steps, task, time.time())
+            whole = f"{steps[0].phase}: {len(steps)} to do"
+            self.say(whole if self.executor.whole_phases else f"{taken.names}: started")
+            running[self.executor.submit(task)] = taken
+        return bool(running)
+
+    def _task(self, steps: Sequence[Step], models: Sequence[str]) -> NotebookTask:
+        phase, repeat = steps[0].phase, self.params.repeat
+        left = self.experiment.unfinished(self.experiment.plan.of(phase, models))
+        whole = self.executor.whole_phases and len(left) == len(steps)
+        names = tuple(models) if whole else tuple(step.name for step in steps)
+        suffix = (f"repeat-{repeat}",) if repeat else ()
+        return NotebookTask(
+            phase=phase,
+            params_file=_from_root(self.kept),
+            overrides=(f"repeat={repeat}",) if repeat else (),
+            models=names,
+            output=self.params.folder / "notebooks" / f"{_file_name(phase, *names, *suffix)}.ipynb",
+            resources=_resources(self.params, steps),
+        )
+
+    def _end(self, stages: Stages, taken: _Taken, error: BaseException | None) -> None:
+        """Note what a notebook has left; only what is no error of a notebook goes further."""
+        if error is not None and not isinstance(error, PhaseError):
+            raise error
+        unfinished = self.experiment.unfinished(taken.steps)
+        why = str(error) if error else ""
+        if unfinished and not why:
+            names = ", ".join(step.name for step in unfinished)
+            why = f"{taken.task.output} ended, but left unfinished: {names}"
+        begun = bool(unfinished) and self.experiment.begun(unfinished[0], taken.started)
+        stages.end(taken.steps, unfinished, begun, why)
+        name = taken.steps[0].phase if self.executor.whole_phases else taken.names
+        ended = f"done in {time.time() - taken.started:.0f} s" if not why else "failed"
+        self.say(f"{name}: {ended}")
+
+
+def _file_name(*parts: str) -> str:
+    """A file name of the parts, with a digest of them where it would be too long."""
+    name = "-".join(parts)
+    return name if len(name) <= 120 else f"{name[:100]}-{digest_of(parts)}"
+
+
+def _resources(params: Params, steps: Sequence[Step]) -> Resources:
+    """The most that any model of these steps is given."""
+    models = [params.models[step.model] for step in steps if hasattr(step, "model")]
+    most = {}
+    for kind in ("gpus", "memory", "hours"):
+        most[kind] = max(filter(None, (getattr(model, kind) for model in models)), default=None)
+    return Resources(**most)
+
+
+def _failures(stages: Stages) -> str:
+    """What failed, each reason once, and what was not run."""
+    reasons: dict[str, list[str]] = {}
+    for key, why in stages.failures.items():
+        reasons.setdefault(why, []).append(key)
+    lines = [f"{', '.join(keys)}: {why}" for why, keys in reasons.items()]
+    if stages.waiting:
+        lines.append(f"Not run, since it depends on that: {', '.join(stages.waiting)}")
+    return "\n".join(lines)

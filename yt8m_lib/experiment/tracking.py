@@ -109,6 +109,19 @@ class Experiment:
         finished = self.finished()
         return [s for s in self.plan.of(self.phase, self.models) if s.name not in finished]
 
+    def unfinished(self, steps: Iterable[Step]) -> list[Step]:
+        """Those of some steps that are to be made, or measured again."""
+        self._read()
+        return [step for step in steps if not self._up_to_date(step)]
+
+    def begun(self, step: Step, since: float) -> bool:
+        """Whether a run of a step that did not end well was begun since then, in Unix seconds."""
+        bad = (run for status in ("FAILED", "KILLED", "RUNNING") for run in self.runs(status))
+        wanted = {STEP: step.key, REPEAT: str(self.params.repeat)}.items()
+        return any(
+            wanted <= run.data.tags.items() and run.info.start_time >= 1000 * since for run in bad
+        )
+
     def last_run(self, step: Step) -> FinishedRun | None:
         """The newest finished run of a step in this repeat, whatever it was made with."""
         wanted = {STEP: step.key, REPEAT: str(self.params.repeat)}

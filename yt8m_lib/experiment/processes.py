@@ -1,0 +1,127 @@
+"""Several notebooks at a time on this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+
+import psutil
+from typing_extensions import override
+
+from yt8m_lib.experiment.executors import Machines, SideBySide
+from yt8m_lib.experiment.notebooks import NotebookTask, attempt
+
+ROOM = 2 * 2**30  # bytes that a notebook of small models takes, where `memory` does not say
+
+
+class Processes(SideBySide):
+    """``workers`` notebooks at a time; each has a GPU of its own where there are any.
+
+    Where steps stand side by side, a notebook takes a share of them that shrinks towards the end:
+    its start costs seconds, and no worker is left waiting for another's long list.
+    """
+
+    def __init__(self, machines: Machines):
+        gpus = visible_gpus()
+        self._standard = max(1, len(gpus))
+        super().__init__(machines)
+        self._gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
+        for worker in range(self.workers):
+            self._gpus.put(gpus[worker % len(gpus)] if gpus else "")
+        self._running: set[BaseProcess] = set()
+        self._taken = 0  # bytes that running notebooks are counted with
+        self._room = threading.Condition()
+
+    @override
+    def standard_workers(self) -> int:
+        return self._standard
+
+    @override
+    def share(self, ready: int) -> int:
+        return -(-ready // (2 * self.workers))
+
+    @override
+    def run(self, task: NotebookTask) -> str:
+        with self._room_for(task.resources.memory or ROOM):
+            gpu = self._gpus.get()
+            try:
+                return self._in_process(task, gpu)
+            finally:
+                self._gpus.put(gpu)
+
+    @contextmanager
+    def _room_for(self, need: int) -> Iterator[None]:
+        """Wait until there is memory for a notebook; one alone always starts."""
+        total = psutil.virtual_memory().total
+        with self._room:
+            self._room.wait_for(lambda: not self._taken or self._taken + need <= total)
+            self._taken += need
+        try:
+            yield
+        finally:
+            with self._room:
+                self._taken -= need
+                self._room.notify_all()
+
+    def _in_process(self, task: NotebookTask, gpu: str) -> str:
+        context = multiprocessing.get_context("spawn")
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=_attempt, args=(task, gpu, sender))
+        process.start()
+        self._running.add(process)
+        sender.close()
+        try:
+            return receiver.recv()
+        except EOFError:
+            return f"{task.phase}: the process that ran its notebook was killed"
+        finally:
+            process.join()
+            self._running.discard(process)
+
+    @override
+    def interrupt(self) -> None:
+        running, end = list(self._running), time.monotonic() + self.patience
+        for process in running:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
+        for process in running:
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+
+
+def _attempt(task: NotebookTask, gpu: str, sender: Connection) -> None:
+    """Run a notebook in this process, and send what went wrong."""
+    os.setsid()  # Ctrl-C reaches the driver, which passes it on
+    threading.Thread(target=_end_with_the_driver, daemon=True).start()
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    sender.send(attempt(task))
+
+
+def _end_with_the_driver() -> None:
+    """Interrupt this process where the driver was killed: its kernel ends with it."""
+    driver = multiprocessing.parent_process()
+    assert driver is not None
+    driver.join()
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def visible_gpus() -> list[str]:
+    """Names, for CUDA_VISIBLE_DEVICES, of the GPUs that this process may use."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [name for name in given.split(",") if name not in ("", "-1")]
+    try:
+        command = ["nvidia-smi", "--list-gpus"]
+        listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return [str(number) for number in range(len(listed.splitlines()))]
