@@ -195,8 +195,8 @@ class Driver:
         for phase in phases:
             steps = self.experiment.plan.of(phase, models)
             own = self.experiment.unfinished(steps)
-            done = "finished, nothing to do" if not own else "finished"
-            self.say(f"{phase}: {len(steps) - len(own)} of {len(steps)} {done}")
+            if not own:
+                self.say(f"{phase}: {len(steps)} of {len(steps)} finished, nothing to do")
             todo += own
         return todo
 
@@ -208,7 +208,8 @@ class Driver:
                 break
             task = self._task(steps, models)
             taken = _Taken(steps, task, time.time())
-            whole = f"{steps[0].phase}: {len(steps)} to do"
+            of = len(self.experiment.plan.of(task.phase, models))
+            whole = f"{task.phase}: {len(steps)} of {of} to do"
             self.say(whole if self.executor.whole_phases else f"{taken.names}: started")
             running[self.executor.submit(task)] = taken
         return bool(running)

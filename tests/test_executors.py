@@ -1,0 +1,226 @@
+"""Where notebooks run: every executor ends in the same results, and none loses what is done."""
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import time
+from concurrent.futures import Future
+
+import psutil
+import pytest
+from smoke_runs import command, run
+from test_tracking import finish, results, settings  # noqa: F401 - fixtures
+
+from yt8m_lib.experiment import executors, notebooks, processes, running
+from yt8m_lib.experiment.executors import ExecutorError, Machines
+from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, Resources
+from yt8m_lib.experiment.tracking import Experiment
+from yt8m_lib.settings import ROOT
+
+MODELS = ("LSTM-mid", "logistic")
+ELSEWHERE = {
+    "processes": ["--executor", "processes", "--workers", "2"],
+    "ray": ["--executor", "ray", "--workers", "2"],
+    "slurm": ["--executor", "slurm", "--address", "local", "--workers", "2"],
+}
+NEEDS = {"ray": "ray", "slurm": "submitit"}
+
+
+@pytest.fixture(params=ELSEWHERE)
+def elsewhere(request):
+    module = NEEDS.get(request.param)
+    if module and not importlib.util.find_spec(module):
+        pytest.skip(f'{module} is not installed: pip install -e ".[{request.param}]"')
+    return ELSEWHERE[request.param]
+
+
+def test_every_executor_trains_the_same_models(smoke, tmp_path, elsewhere):
+    shutil.copytree(smoke[0].folder / "data", tmp_path / "smoke" / "data")
+    run(tmp_path, "--only", "data")
+    only = ("--only", "teachers", "--models", *MODELS)
+    printed = run(tmp_path, *only, *elsewhere)
+    assert [f"teachers {name}: done in" in printed for name in MODELS] == [True, True]
+    params = smoke[0].model_copy(update={"results": str(tmp_path)})
+    here, there = (Experiment(one, "teachers").finished() for one in (smoke[0], params))
+    for name in MODELS:
+        assert there[name].has(f"teachers-{name}.ipynb")
+        for metric in ("gap", "perr", "loss"):
+            assert there[name].metrics[metric] == here[name].metrics[metric]
+    assert "nothing to do" in run(tmp_path, *only)
+
+
+def start(folder, *more: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        command(folder, *more), cwd=ROOT, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def wait_for(process: subprocess.Popen, words: str, times: int = 1) -> None:
+    while times:
+        line = process.stdout.readline()
+        assert line, f"it ended before {words!r}"
+        times -= words in line
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_ended_driver_leaves_no_notebook_running_and_nothing_is_lost(smoke, tmp_path, number):
+    shutil.copytree(smoke[0].folder / "data", tmp_path / "smoke" / "data")
+    run(tmp_path, "--only", "data")
+    only = ["--only", "teachers", "--models", "LSTM-mid", "GRU-mid"]
+    driver = start(tmp_path, *only, "--executor", "processes", "--workers", "2")
+    wait_for(driver, "starting", 2)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    os.kill(driver.pid, number)
+    printed = driver.communicate()[0]
+    assert driver.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    if number == signal.SIGINT:
+        assert "the same command goes on from there" in printed and "Traceback" not in printed
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
+    run(tmp_path, *only)
+    params = smoke[0].model_copy(update={"results": str(tmp_path)})
+    here, there = (Experiment(one, "teachers").finished() for one in (smoke[0], params))
+    for name in ("LSTM-mid", "GRU-mid"):
+        assert there[name].metrics["gap"] == here[name].metrics["gap"]
+
+
+class Fake(executors.Executor):
+    """Finishes steps without notebooks; some fail, before or while they are worked on."""
+
+    workers = 2
+
+    def __init__(self, params, failing, whole_phases):
+        self.params, self.failing, self.whole_phases = params, failing, whole_phases
+        self.tasks: list[NotebookTask] = []
+
+    def share(self, ready):
+        return ready if self.whole_phases else 1
+
+    def submit(self, task):
+        self.tasks.append(task)
+        future: Future = Future()
+        experiment = Experiment(self.params, task.phase, task.models)
+        for step in experiment.todo():
+            if step.name in self.failing:
+                with pytest.raises(RuntimeError), experiment.run(step):
+                    raise RuntimeError
+                future.set_exception(PhaseError(f"{step.name} broke"))
+                return future
+            finish(experiment, step.key)
+        future.set_result(None)
+        return future
+
+    def stop(self):
+        pass
+
+
+@pytest.mark.parametrize("whole_phases", [True, False])
+def test_one_failure_stops_no_neighbour_and_is_told_at_the_end(settings, whole_phases):  # noqa: F811
+    executor = Fake(settings, {"FVNet-mid"}, whole_phases)
+    driver = running.Driver(settings, settings.folder / "params.yaml", executor, lambda line: None)
+    phases = ["data", "teachers", "averaging"]
+    with pytest.raises(PhaseError) as told:
+        driver.run(phases, ())
+    lines = str(told.value).splitlines()
+    assert lines[0] == "teachers/FVNet-mid: FVNet-mid broke"
+    assert lines[1] == "Not run, since it depends on that: averaging/FVNet-mid"
+    finished = Experiment(settings).finished
+    assert len(finished("teachers")) == len(settings.models) - 1
+    assert "LightVLAD-mid" in finished("averaging") and "FVNet-mid" not in finished("averaging")
+    executor.failing = set()
+    driver.run(phases, ())
+    left = {name for task in executor.tasks[-2:] for name in task.models}
+    assert left <= {"FVNet-mid"}
+    assert "FVNet-mid" in Experiment(settings).finished("averaging")
+
+
+def task(tmp_path, memory: int) -> NotebookTask:
+    return NotebookTask("teachers", "a.yaml", (), (), tmp_path / "a.ipynb", Resources(None, memory))
+
+
+def test_notebooks_wait_for_memory_and_one_alone_always_starts(tmp_path, monkeypatch):
+    total = psutil.virtual_memory().total
+    executor = processes.Processes(Machines(workers=3))
+    seen, together = [], []
+
+    def pretend(task, gpu):
+        seen.append(task)
+        together.append(len(seen))
+        time.sleep(0.2)
+        seen.remove(task)
+        return ""
+
+    monkeypatch.setattr(executor, "_in_process", pretend)
+    for memory in (total // 2 + 1, total // 2 + 1, 2 * total):
+        executor.submit(task(tmp_path, memory))
+    executor._threads.shutdown()
+    assert together == [1, 1, 1]
+
+
+def test_each_notebook_at_a_time_has_a_gpu_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a")
+    executor = processes.Processes(Machines())
+    assert executor.workers == 2
+    held = []
+
+    def pretend(task, gpu):
+        assert gpu not in held
+        held.append(gpu)
+        time.sleep(0.05)
+        held.remove(gpu)
+        return gpu if gpu not in ("3", "GPU-5a") else ""
+
+    monkeypatch.setattr(executor, "_in_process", pretend)
+    for future in [executor.submit(task(tmp_path, 1)) for _ in range(6)]:
+        future.result()
+    for hidden in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+        assert processes.visible_gpus() == []
+
+
+def test_shares_shrink_towards_the_end():
+    executor, left, shares = processes.Processes(Machines(workers=2)), 17, []
+    while left:
+        shares.append(executor.share(left))
+        left -= shares[-1]
+    assert shares == [5, 3, 3, 2, 1, 1, 1, 1]
+
+
+def test_resources_are_the_most_that_any_of_the_models_is_given(settings):  # noqa: F811
+    models = {
+        name: model.model_copy(update={"memory": 3 if name == "FVNet-low" else None})
+        for name, model in settings.models.items()
+    }
+    steps = [one for one in Experiment(settings).plan.of("teachers")]
+    given = settings.model_copy(update={"models": models})
+    assert running._resources(given, steps) == Resources(memory=3)
+    assert running._resources(settings, steps) == Resources()
+
+
+def test_what_a_machine_cannot_do_is_refused_before_anything_runs(monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ExecutorError, match="--executor processes"):
+        executors.Local(Machines(workers=2))
+    with pytest.raises(ExecutorError, match="--address"):
+        processes.Processes(Machines(address="somewhere:1"))
+    if importlib.util.find_spec("submitit"):
+        from yt8m_lib.experiment import slurm
+
+        with pytest.raises(ExecutorError, match="no sbatch on the PATH"):
+            slurm.Slurm(Machines())
+    if importlib.util.find_spec("ray"):
+        from yt8m_lib.experiment import ray_cluster
+
+        with pytest.raises(ExecutorError, match="no Ray cluster there"):
+            ray_cluster.Ray(Machines(address="127.0.0.1:1"))
+
+
+def test_a_notebook_that_fails_elsewhere_says_why_in_one_piece(tmp_path, monkeypatch):
+    def broken(task):
+        raise PhaseError("teachers.ipynb, cell 9: no room")
+
+    monkeypatch.setattr(notebooks, "execute", broken)
+    assert notebooks.attempt(task(tmp_path, 1)) == "teachers.ipynb, cell 9: no room"
