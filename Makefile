@@ -6,20 +6,23 @@ PORT ?= 5000
 BIN := .venv/bin
 SETTINGS := $(if $(DATA),--set data.files='$(DATA)') $(if $(SET),--set '$(SET)')
 
+# A virtual environment holds the path that it was made at.
+MOVED := $(shell [ "$$(cat .venv/ready 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test torture full-size lab ui clean
+.PHONY: moved help setup run test torture full-size lab ui clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv and install everything pinned in requirements.txt
 
-.venv/ready: requirements.txt pyproject.toml
+.venv/ready: requirements.txt pyproject.toml $(MOVED)
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
-	@touch $@
+	@echo "$(CURDIR)" > $@
 
 run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord' SET=KEY=VALUE
 	@$(BIN)/yt8m run $(PARAMS) $(SETTINGS)

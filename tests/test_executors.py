@@ -146,14 +146,14 @@ def test_notebooks_wait_for_memory_and_one_alone_always_starts(tmp_path, monkeyp
     executor = processes.Processes(Machines(workers=3))
     seen, together = [], []
 
-    def pretend(task, gpu):
+    def pretend(worker, task):
         seen.append(task)
         together.append(len(seen))
         time.sleep(0.2)
         seen.remove(task)
         return ""
 
-    monkeypatch.setattr(executor, "_in_process", pretend)
+    monkeypatch.setattr(processes._Worker, "attempt", pretend)
     for memory in (total // 2 + 1, total // 2 + 1, 2 * total):
         executor.submit(task(tmp_path, memory))
     executor._threads.shutdown()
@@ -164,18 +164,20 @@ def test_each_notebook_at_a_time_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-5a")
     executor = processes.Processes(Machines())
     assert executor.workers == 2
-    held = []
+    held, seen = [], set()
 
-    def pretend(task, gpu):
-        assert gpu not in held
-        held.append(gpu)
+    def pretend(worker, task):
+        assert worker.gpu not in held
+        held.append(worker.gpu)
+        seen.add(worker.gpu)
         time.sleep(0.05)
-        held.remove(gpu)
-        return gpu if gpu not in ("3", "GPU-5a") else ""
+        held.remove(worker.gpu)
+        return ""
 
-    monkeypatch.setattr(executor, "_in_process", pretend)
+    monkeypatch.setattr(processes._Worker, "attempt", pretend)
     for future in [executor.submit(task(tmp_path, 1)) for _ in range(6)]:
         future.result()
+    assert seen == {"3", "GPU-5a"}
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert processes.visible_gpus() == []

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing_extensions import override
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, execute
+from yt8m_lib.experiment.notebooks import INTERRUPTED, NotebookTask, PhaseError, execute
 
 
 class ExecutorError(UserError):
@@ -114,7 +114,7 @@ class SideBySide(Executor):
         return self._threads.submit(self._wait_for, task)
 
     def _wait_for(self, task: NotebookTask) -> None:
-        wrong = "interrupted" if self._stopped else self.run(task)
+        wrong = INTERRUPTED if self._stopped else self.run(task)
         if wrong:
             raise PhaseError(wrong)
 

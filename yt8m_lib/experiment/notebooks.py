@@ -20,6 +20,9 @@ from yt8m_lib.experiment.runs import STEP
 from yt8m_lib.settings import ROOT
 
 
+INTERRUPTED = "interrupted"
+
+
 class PhaseError(UserError):
     """A phase's notebook failed; the message says where and why."""
 
@@ -129,7 +132,7 @@ def attempt(task: NotebookTask) -> str:
     except UserError as error:
         return str(error)
     except KeyboardInterrupt:
-        return "interrupted"
+        return INTERRUPTED
     return ""
 
 

@@ -16,7 +16,7 @@ import psutil
 from typing_extensions import override
 
 from yt8m_lib.experiment.executors import Machines, SideBySide
-from yt8m_lib.experiment.notebooks import NotebookTask, attempt
+from yt8m_lib.experiment.notebooks import INTERRUPTED, NotebookTask, attempt
 
 ROOM = 2 * 2**30  # bytes that a notebook of small models takes, where `memory` does not say
 
@@ -32,10 +32,10 @@ class Processes(SideBySide):
         gpus = visible_gpus()
         self._standard = max(1, len(gpus))
         super().__init__(machines)
-        self._gpus: queue.SimpleQueue[str] = queue.SimpleQueue()
-        for worker in range(self.workers):
-            self._gpus.put(gpus[worker % len(gpus)] if gpus else "")
-        self._running: set[BaseProcess] = set()
+        self._all = [_Worker(gpus[n % len(gpus)] if gpus else "") for n in range(self.workers)]
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        for worker in self._all:
+            self._idle.put(worker)
         self._taken = 0  # bytes that running notebooks are counted with
         self._room = threading.Condition()
 
@@ -50,11 +50,13 @@ class Processes(SideBySide):
     @override
     def run(self, task: NotebookTask) -> str:
         with self._room_for(task.resources.memory or ROOM):
-            gpu = self._gpus.get()
+            worker = self._idle.get()
             try:
-                return self._in_process(task, gpu)
+                return worker.attempt(task)
+            except (EOFError, OSError):
+                return f"{task.phase}: the process that ran its notebook was killed"
             finally:
-                self._gpus.put(gpu)
+                self._idle.put(worker)
 
     @contextmanager
     def _room_for(self, need: int) -> Iterator[None]:
@@ -70,40 +72,60 @@ class Processes(SideBySide):
                 self._taken -= need
                 self._room.notify_all()
 
-    def _in_process(self, task: NotebookTask, gpu: str) -> str:
-        context = multiprocessing.get_context("spawn")
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=_attempt, args=(task, gpu, sender))
-        process.start()
-        self._running.add(process)
-        sender.close()
-        try:
-            return receiver.recv()
-        except EOFError:
-            return f"{task.phase}: the process that ran its notebook was killed"
-        finally:
-            process.join()
-            self._running.discard(process)
-
     @override
     def interrupt(self) -> None:
-        running, end = list(self._running), time.monotonic() + self.patience
+        running = [worker.process for worker in self._all if worker.process]
         for process in running:
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGINT)
+        end = time.monotonic() + self.patience
         for process in running:
             process.join(max(0.0, end - time.monotonic()))
             if process.is_alive():
                 process.kill()
 
 
-def _attempt(task: NotebookTask, gpu: str, sender: Connection) -> None:
-    """Run a notebook in this process, and send what went wrong."""
+class _Worker:
+    """A process that runs one notebook after the other, started when the first one comes.
+
+    Args:
+        gpu: its name for CUDA_VISIBLE_DEVICES; "" for whatever there is.
+    """
+
+    def __init__(self, gpu: str):
+        self.gpu = gpu
+        self.process: BaseProcess | None = None
+
+    def attempt(self, task: NotebookTask) -> str:
+        """Run a notebook there; returns what went wrong.
+
+        Raises:
+            EOFError, OSError: when the process was killed.
+        """
+        if self.process is None or not self.process.is_alive():
+            self._start()
+        self._connection.send(task)
+        return self._connection.recv()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(self.gpu, theirs))
+        self.process.start()
+        theirs.close()
+
+
+def _serve(gpu: str, connection: Connection) -> None:
+    """Run the notebooks that come in, and send back what went wrong with each."""
     os.setsid()  # Ctrl-C reaches the driver, which passes it on
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
-    sender.send(attempt(task))
+    wrong = ""
+    with suppress(KeyboardInterrupt, EOFError, BrokenPipeError):
+        while wrong != INTERRUPTED:
+            wrong = attempt(connection.recv())
+            connection.send(wrong)
 
 
 def _end_with_the_driver() -> None:

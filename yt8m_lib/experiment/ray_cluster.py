@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing_extensions import override
 
 from yt8m_lib.experiment.executors import ExecutorError, Machines, SideBySide
-from yt8m_lib.experiment.notebooks import NotebookTask, attempt
+from yt8m_lib.experiment.notebooks import INTERRUPTED, NotebookTask, attempt
 from yt8m_lib.experiment.processes import ROOM
 
 try:
@@ -56,7 +56,7 @@ class Ray(SideBySide):
         try:
             return ray.get(reference)
         except TaskCancelledError:
-            return "interrupted"
+            return INTERRUPTED
         except RayError as error:
             return f"{task.phase}: lost {RETRIES + 1} times on the cluster: {error}"
         finally:
