@@ -27,7 +27,7 @@ setup: .venv/ready ## make .venv and install everything pinned in requirements.t
 run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord' SET=KEY=VALUE
 	@$(BIN)/yt8m run $(PARAMS) $(SETTINGS)
 
-test: setup ## lint, then every test
+test: setup ## lint, then every test; of Ray and Slurm where they are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder

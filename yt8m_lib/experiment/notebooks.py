@@ -19,7 +19,6 @@ from yt8m_lib.experiment import tracking
 from yt8m_lib.experiment.runs import STEP
 from yt8m_lib.settings import ROOT
 
-
 INTERRUPTED = "interrupted"
 
 
