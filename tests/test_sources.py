@@ -34,6 +34,7 @@ EDITS = {
         "teachers/LSTM-mid", "distillation/LSTM-mid-S1", "distillation/rnn-teachers",
         "ensembling/ensemble",
     } | LAST),
+    "what a layer costs": ("models/rnn.py", ("def cost(", "def cost(*_, "), set()),
     "how frames are shuffled": ("data/records.py", ("_BUFFER = 1024", "_BUFFER = 1025"), {"all"}),
     "what a bad record is called": ("data/faults.py", "\nraise\n", set()),
     "another record kind": ("data/video_level.py", "\nraise\n", set()),

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -38,3 +39,7 @@ class MeanFrame(keras.layers.Layer):
         count = tf.reduce_sum(tf.cast(valid, tf.float32), axis=1, keepdims=True)  # [B, 1]
         sums = [tf.reduce_sum(stream, axis=1) for stream in streams]
         return tf.concat(sums, axis=1) / tf.maximum(count, 1.0)
+
+    def cost(self, frames: int) -> Cost:
+        """A mean takes no product."""
+        return Cost(kept=self.width)

@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
+
 MIXTURES = 2  # experts a class; one more gate, a dummy, says "no"
 MOE_PENALTY, LOGISTIC_PENALTY = 1e-6, 1e-8
 
@@ -49,6 +51,11 @@ class MixtureOfExperts(keras.layers.Layer):
         experts = tf.reshape(experts, [-1, self.classes, MIXTURES])  # [B, V * 2] -> [B, V, 2]
         shares = tf.nn.softmax(gates)[:, :, :MIXTURES]
         return tf.reduce_sum(shares * tf.sigmoid(experts), axis=2)
+
+    def cost(self) -> Cost:
+        """``h`` times gates and experts: H V (M + 1) + H V M; softmax and sigmoid are kept, too."""
+        logits = product(1, *self.gates.shape) + product(1, *self.experts.shape)
+        return logits + Cost(kept=logits.kept)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -94,6 +101,10 @@ class Logistic(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Classify float32 [B, H]; returns probabilities [B, V]."""
         return tf.sigmoid(tf.matmul(inputs, self.kernel) + self.bias)
+
+    def cost(self) -> Cost:
+        """``h W``: H V."""
+        return product(1, *self.kernel.shape)
 
 
 CLASSIFIERS = {

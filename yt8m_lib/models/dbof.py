@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
 from yt8m_lib.models.assignment import gaussian, l2_normalise
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
@@ -55,6 +56,10 @@ class SoftDBoF(Pooling):
             pooled = tf.concat([pooled, l2_normalise(tf.reduce_max(shares, axis=1))], axis=1)
         return pooled
 
+    def cost(self, frames: int) -> Cost:
+        """Assignment alone: T D K."""
+        return self.assignment.cost(frames)
+
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class GatedDBoF(Pooling):
@@ -97,3 +102,8 @@ class GatedDBoF(Pooling):
         logits = tf.matmul(tf.matmul(strongest, self.reduction), self.expansion)
         gates = tf.sigmoid(self.gate_norm(logits, training=training))
         return l2_normalise(gates * tf.reduce_sum(shares, axis=1))
+
+    def cost(self, frames: int) -> Cost:
+        """Assignment, T D K, and ``m R`` and its product with U: K D each."""
+        gates = product(1, *self.reduction.shape) + product(1, *self.expansion.shape)
+        return self.assignment.cost(frames) + gates

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
 from yt8m_lib.models.assignment import gaussian
 from yt8m_lib.models.normalization import BatchNorm
 
@@ -53,6 +54,10 @@ class Hidden(keras.layers.Layer):
             return tf.nn.relu6(self.norm(hidden, training=training))
         return hidden + self.bias
 
+    def cost(self) -> Cost:
+        """``z W1``: Z H."""
+        return product(1, *self.kernel.shape)
+
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class Gating(keras.layers.Layer):
@@ -76,6 +81,10 @@ class Gating(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Gate float32 [B, N]; the shape stays."""
         return inputs * tf.sigmoid(self.norm(tf.matmul(inputs, self.kernel), training=training))
+
+    def cost(self) -> Cost:
+        """``x G``: N^2; the batch norm and the gate are kept beside it."""
+        return product(1, *self.kernel.shape) + Cost(kept=2 * self.kernel.shape[1])
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -109,3 +118,7 @@ class Excitation(keras.layers.Layer):
         """Gate float32 [B, N]; the shape stays."""
         squeezed = self.norm(tf.matmul(inputs, self.squeeze), training=training)  # [B, N / r]
         return inputs * tf.sigmoid(tf.matmul(tf.nn.relu(squeezed), self.excite))
+
+    def cost(self) -> Cost:
+        """``x P`` and its product with Q: 2 N^2 / r."""
+        return product(1, *self.squeeze.shape) + product(1, *self.excite.shape)

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
 from yt8m_lib.models.assignment import gaussian, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
@@ -45,6 +46,14 @@ class LightVLAD(Pooling):
         residuals = normalise_clusters(affine.scale * sums + mass * self._offset(affine))
         residuals = tf.transpose(residuals, [0, 2, 1])  # [B, K, D] -> [B, D, K]
         return tf.reshape(residuals, [-1, self.width])  # [B, D, K] -> [B, D * K]
+
+    def cost(self, frames: int) -> Cost:
+        """Assignment, and ``sum_t a[t,k] x[t,d]``: T K D each; the vector is kept, normalised too.
+
+        The centres take no product: each counts once, times the mass of its cluster.
+        """
+        sums = product(self.clusters, frames, self.features, of_data=True)
+        return self.assignment.cost(frames) + sums + Cost(kept=2 * self.width)
 
     def _offset(self, affine: Affine) -> tf.Tensor:
         """What each unit of assigned mass adds to ``scale * sum of frames``: [D] or [K, D]."""

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
 from yt8m_lib.models.assignment import SoftAssignment, l2_normalise, project
 from yt8m_lib.models.gating import Excitation
 from yt8m_lib.models.normalization import Affine, BatchNorm
@@ -130,6 +131,18 @@ class NeXtVLAD(keras.layers.Layer):
         flat = tf.reshape(tf.transpose(residuals, [0, 2, 1]), [-1, self.width])
         return self.norm(flat, training=training)
 
+    def cost(self, frames: int) -> Cost:
+        """``x W``: T D G F; ``e U``: T (G F) G; assignment: T (G F) (G K); the sums: T G K F."""
+        attention = product(frames, *self.attention.shape)
+        sums = product(self.clusters, frames * self.groups, self.part)
+        return (
+            product(frames, *self.kernel.shape, of_data=True)
+            + attention
+            + self.assignment.cost(frames, of_data=False)
+            + sums
+            + Cost(kept=2 * self.width)
+        )
+
 
 @keras.saving.register_keras_serializable(package="yt8m")
 class NeXtVLADEncoder(keras.layers.Layer):
@@ -233,6 +246,11 @@ class NeXtVLADEncoder(keras.layers.Layer):
             pooled = tf.nn.experimental.stateless_dropout(pooled, self.dropout, seed)
         hidden = self.norm(tf.matmul(pooled, self.kernel), training=training)
         return self.gate(hidden, training=training)
+
+    def cost(self, frames: int) -> Cost:
+        """The poolings' of so many frames a video, ``z W1``: Z H, and the gate's."""
+        vector = product(1, *self.kernel.shape) + self.gate.cost()
+        return sum((pooling.cost(frames) for pooling in self.poolings), vector)
 
     def _affines(self, streams: Sequence[tf.Tensor], training: bool) -> list[Affine]:
         """What each stream is scaled and shifted by before anything else."""

@@ -6,6 +6,7 @@ from typing import Any, Self
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost
 from yt8m_lib.model_settings import Model
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.gating import Gating, Hidden
@@ -16,10 +17,11 @@ from yt8m_lib.streams import Stream
 class Pooling(keras.layers.Layer):
     """Turns the frames of one stream into one vector by softly assigning them to K clusters.
 
-    A pooling adds ``width``, the length of its vector, and ``call(frames, valid, affine,
-    training)``, which pools float32 [B, T, D] to [B, width]: ``frames`` before the input batch
-    norm, ``valid`` bool [B, T] with False for padding, ``affine`` the input batch norm of these D
-    features, ``training`` whether batch norms use, and move towards, the batch's statistics.
+    A pooling adds ``width``, the length of its vector, ``cost(frames)``, what its equations need
+    for so many frames (see ``costs``), and ``call(frames, valid, affine, training)``, which pools
+    float32 [B, T, D] to [B, width]: ``frames`` before the input batch norm, ``valid`` bool [B, T]
+    with False for padding, ``affine`` the input batch norm of these D features, ``training``
+    whether batch norms use, and move towards, the batch's statistics.
 
     Args:
         clusters: K.
@@ -106,6 +108,11 @@ class PoolingEncoder(keras.layers.Layer):
         affines = self.input_norm.affine(*streams, training=training)
         parts = zip(self.poolings, streams, affines, strict=True)
         return [pool(stream, valid, affine, training=training) for pool, stream, affine in parts]
+
+    def cost(self, frames: int) -> Cost:
+        """The poolings' of so many frames a video, the hidden layer's and its gate's."""
+        vector = self.hidden.cost() + (self.gate.cost() if self.gate else Cost())
+        return sum((pooling.cost(frames) for pooling in self.poolings), vector)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again; Keras notes only plain ones by itself."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost, product
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -73,6 +74,15 @@ class RecurrentEncoder(keras.layers.Layer):
         _, *state = self.top(both, mask=valid)
         return state[-1]  # c of an LSTM's [h, c], h of a GRU's [h]
 
+    def cost(self, frames: int) -> Cost:
+        """For T frames of F features, with G = 4 kernels of an LSTM's cell or 3 of a GRU's.
+
+        Each way: T F (G C/2) + T (C/2) (G C/2); the layer above: T C (G C) twice. The input's
+        products can be made for all frames at once, those of the state wait for the frame before.
+        """
+        below = [_cell_cost(layer, frames, of_data=True) for layer in (self.forward, self.backward)]
+        return sum(below, _cell_cost(self.top, frames, of_data=False))
+
     def _layer(self, name: str, inputs: int, cells: int, **options: bool) -> keras.layers.RNN:
         if self.cell == "lstm":
             kind = keras.layers.LSTM
@@ -93,6 +103,13 @@ class RecurrentEncoder(keras.layers.Layer):
         layer.cell._seed_generators.clear()
         layer.build((None, None, inputs))
         return layer
+
+
+def _cell_cost(layer: keras.layers.RNN, frames: int, of_data: bool) -> Cost:
+    """``x W`` and ``h U`` for each frame, with U read again for each."""
+    state = layer.cell.recurrent_kernel.shape
+    once = product(frames, *layer.cell.kernel.shape, of_data) + product(frames, *state)
+    return once + Cost(kernel_reads=frames * state[0] * state[1], time_steps=frames)
 
 
 def _fused_glorot(inputs: int, cells: int, blocks: tuple[int, ...]) -> Callable:

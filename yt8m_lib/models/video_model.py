@@ -1,5 +1,6 @@
 """The whole model: stored bytes in, one probability a class out."""
 
+import math
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from yt8m_lib.costs import Cost
 from yt8m_lib.families import Family, family_of
 from yt8m_lib.models import frames
 from yt8m_lib.models.classifiers import CLASSIFIERS
@@ -101,6 +103,22 @@ class VideoModel(keras.Model):
         if self.label_gate:
             predictions = self.label_gate(predictions, training=training)
         return predictions
+
+    def cost(self, frames: int) -> Cost:
+        """What the model's equations need for videos of so many frames.
+
+        An encoder without ``cost``, as a family of one's own may have, counts as if every kernel
+        met every frame, which is too much rather than too little.
+        """
+        weights = sum(math.prod(v.shape) for v in self.trainable_variables)
+        if hasattr(self.encoder, "cost"):
+            encoded = self.encoder.cost(frames)
+        else:
+            kernels = [v.shape for v in self.encoder.trainable_variables if len(v.shape) > 1]
+            encoded = Cost(products=frames * sum(map(math.prod, kernels)))
+        read = Cost(kept=frames * width_of(self._streams), weights=weights)
+        gate = self.label_gate.cost() if self.label_gate else Cost()
+        return read + encoded + self.classifier.cost() + gate
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this model again; Keras notes only those of layers by itself."""
