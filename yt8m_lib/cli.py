@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yt8m_lib import commands, data_commands
+from yt8m_lib import commands, data_commands, plan_commands
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError, outside_cause
 from yt8m_lib.files import expanded
@@ -21,6 +21,7 @@ examples:
   yt8m run params/demo.yaml                       everything on stand-in data
   yt8m run params/video_level.yaml --set data.files='/data/yt8m/video/*.tfrecord'
   yt8m run params/demo.yaml --only teachers --set training.frames=8
+  yt8m plan params/paper.yaml --tflops 20 --read-gbps 1 --workers 8
   yt8m inspect '/data/yt8m/frame/train00*.tfrecord'
   yt8m pack features --labels labels.csv --output mine
   yt8m predict results/demo/model '/data/yt8m/frame/test*.tfrecord' --output predictions.csv
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_run(parsers)
+    text = plan_commands.ABOUT
+    planning = _command(parsers, "plan", plan_commands.plan, text, "PARAMS", json=True)
+    plan_commands.add_options(planning, _count)
     _command(
         parsers,
         "synthesize",

@@ -60,6 +60,10 @@ class Cost:
         """
         return FLOAT * self.kernel_reads * (2 if training else 1)
 
+    def moved(self, training: bool = False, averages: int = 0) -> int:
+        """Bytes that a step moves whatever its batch: by the optimiser, and by a recurrence."""
+        return self.recurrence_bytes(training) + training * self.optimiser_bytes(averages)
+
     def memory(self, batch: int, averages: int = 0, training: bool = True) -> int:
         """Bytes that a step holds at a time, about: weights, their companions, what is kept."""
         held = self.weights * (HELD_VALUES + averages if training else 1)
@@ -77,3 +81,20 @@ def product(rows: int, inputs: int, outputs: int, of_data: bool = False) -> Cost
     """
     count = rows * inputs * outputs
     return Cost(products=count, data_products=count if of_data else 0, kept=rows * outputs)
+
+
+@dataclass(frozen=True)
+class ModelCosts:
+    """What one model of an experiment costs.
+
+    Attributes:
+        training: for the frames that it is trained on.
+        answering: for the frames that it answers on.
+        stored: bytes of its weights with the codec of the shipped model.
+        plain: and in float32.
+    """
+
+    training: Cost
+    answering: Cost
+    stored: int
+    plain: int

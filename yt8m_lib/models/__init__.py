@@ -5,10 +5,10 @@ of the valid ones; the ``VideoModel`` around them takes the data set's bytes. Te
 when the first model is built or loaded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from yt8m_lib.files import written_whole
 from yt8m_lib.settings import Model
@@ -16,6 +16,8 @@ from yt8m_lib.streams import YOUTUBE_8M, Stream, width_of
 
 if TYPE_CHECKING:
     from yt8m_lib.models.video_model import VideoModel
+
+T = TypeVar("T")
 
 
 def build(
@@ -67,13 +69,26 @@ def variable_shapes(
     They are in the order of ``build(model, classes).variables``. A full-size model takes no memory
     here: inside a stateless scope Keras notes variables instead of drawing them.
     """
+
+    def describe(noted: "VideoModel") -> list[tuple[str, tuple[int, ...]]]:
+        return [(variable.path, tuple(variable.shape)) for variable in noted.variables]
+
+    return noted(model, describe, classes, streams)
+
+
+def noted(
+    model: Model,
+    look: Callable[["VideoModel"], T],
+    classes: int,
+    streams: Sequence[Stream] = YOUTUBE_8M,
+) -> T:
+    """What ``look`` sees in an architecture whose variables have shapes, but no values."""
     import keras
 
-    def describe() -> list[tuple[str, tuple[int, ...]]]:
+    def build_and_look() -> T:
         with keras.StatelessScope(initialize_variables=False):
-            noted = build(model, classes, streams=streams)
-        return [(variable.path, tuple(variable.shape)) for variable in noted.variables]
+            return look(build(model, classes, streams=streams))
 
     # Keras keeps noted variables, per thread, to draw them at the next chance: leave them behind.
     with ThreadPoolExecutor(max_workers=1) as thread:
-        return thread.submit(describe).result()
+        return thread.submit(build_and_look).result()
