@@ -6,6 +6,7 @@ of TensorFlow. Nothing is written but the figure that was asked for.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -143,7 +144,13 @@ def _ask(
         "asked_at": time.time(),
     }
     done = subprocess.run(
-        ANSWER, input=json.dumps(question), stdout=subprocess.PIPE, text=True, cwd=ROOT
+        ANSWER,
+        input=json.dumps(question),
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {"TQDM_DISABLE": "1"},  # bars of the stand-in data
+        check=False,
     )
     if done.returncode:
         raise PlanningError(f"counting failed (exit code {done.returncode}); its words stand above")

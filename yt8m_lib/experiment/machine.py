@@ -12,7 +12,7 @@ from yt8m_lib.experiment.workload import Pass, Work
 BYTES_A_FLOP = 0.06
 # On a machine that is only described, an accelerator is assumed that kernels are launched on.
 GIVEN_STEP, GIVEN_TIME_STEP, GIVEN_TRACE = 0.005, 0.0002, 15.0
-GIVEN_NOTEBOOK, GIVEN_TASK = 25.0, 5.0
+GIVEN_NOTEBOOK, GIVEN_TASK, GIVEN_START = 25.0, 5.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class Machine:
         paces: of each family, when it is trained and when it answers.
         notebook: seconds that a notebook takes besides its steps.
         task: seconds that a step takes besides what is counted: loading, saving, logging.
+        start: seconds until an epoch's first batch is there.
         read: bytes of records read a second, at most; 0 where reading is part of every step.
         inspect: bytes of records checked a second.
         write: frames of stand-in data written a second.
@@ -63,6 +64,7 @@ class Machine:
     paces: Mapping[tuple[str, bool], Pace]
     notebook: float
     task: float
+    start: float
     read: float
     inspect: float
     write: float
@@ -104,7 +106,8 @@ class Machine:
 
     def _steps(self, one: Pass, family: str, costs: Mapping[str, ModelCosts]) -> float:
         pace = self.pace(family, one.training)
-        return one.steps * pace.step(one.cost(costs), one.batch, one.training, one.averages)
+        step = pace.step(one.cost(costs), one.batch, one.training, one.averages)
+        return one.goes * self.start + one.steps * step
 
 
 def given(tflops: float, gigabytes: float | None) -> Machine:
@@ -119,6 +122,7 @@ def given(tflops: float, gigabytes: float | None) -> Machine:
         shared=pace,
         notebook=GIVEN_NOTEBOOK,
         task=GIVEN_TASK,
+        start=GIVEN_START,
         read=1e9 * (gigabytes or 0.0),
         inspect=1e8,
         write=5e4,
@@ -146,7 +150,7 @@ def measured(found: Mapping[str, Any], gigabytes: float | None = None) -> Machin
     for family, training in {(m["family"], m["training"]) for m in found["steps"]}:
         own = [m for m in found["steps"] if (m["family"], m["training"]) == (family, training)]
         paces[family, training] = _through(own, byte)
-    numbers = ("notebook", "task", "inspect", "write", "judge", "weigh", "code")
+    numbers = ("notebook", "task", "start", "inspect", "write", "judge", "weigh", "code")
     count = len({m["model"] for m in found["steps"]})
     words = f"this machine, on which a few steps of {count} models were measured"
     if gigabytes:

@@ -89,12 +89,14 @@ def measured_on(
         model, seconds = _made(params.models[name], params, folder)
         tasks.append(seconds)
         spec = params.models[name].model_copy(update={"batch": batches[name]})
-        rows.append(_trained(model, spec, params, videos) | {"model": name})
-        rows.append(_answered(model, spec, params, videos) | {"model": name})
+        named = {"model": name, "family": spec.family}
+        rows.append(named | _trained(model, spec, params, videos))
+        rows.append(named | _answered(model, spec, params, videos))
     for row in rows:
         _add_counts(row, costs[row["model"]])
     say("measuring how answers are judged")
-    return {"steps": rows, "task": float(np.mean(tasks))} | writing | _beside(params, videos)
+    means = {"task": float(np.mean(tasks)), "start": float(np.mean([r["start"] for r in rows]))}
+    return {"steps": rows} | means | writing | _beside(params, videos)
 
 
 def _by_family(params: Params, costs: Mapping[str, ModelCosts]) -> dict[str, list[str]]:
@@ -169,10 +171,12 @@ def _answered(model: VideoModel, spec: Model, params: Params, videos: Records) -
 
 
 def _timed(go: Callable[[], Any], videos: Records, batch: int) -> dict[str, Any]:
-    """Seconds of a step and of tracing it, of something that goes through all videos."""
+    """Seconds of a step, of tracing it and of an epoch's start, of a way through all videos."""
     seconds = [_seconds(go, times=1) for _ in range(EPOCHS + 1)]
+    start = _seconds(lambda: next(iter(videos.batches(batch, seed=(0, 0)))))
     steps, steady = sum(1 for _ in videos.batches(batch)), min(seconds[1:])
-    return {"seconds": steady / steps, "trace": max(seconds[0] - steady, 0.0), "batch": batch}
+    step = max(steady - start, steady / 10) / steps
+    return {"seconds": step, "trace": max(seconds[0] - steady, 0.0), "start": start, "batch": batch}
 
 
 def _add_counts(row: dict[str, Any], costs: ModelCosts) -> None:

@@ -5,7 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from yt8m_lib.experiment.forecast import Forecast, Task, training_days
 from yt8m_lib.report.canvas import BLUE, GREY, LINES, ORANGE, add_legend, canvas
@@ -141,8 +141,8 @@ def _winners(plan: Forecast, params: Params) -> list[str]:
         return []
     all_days = plan.seconds_of(plan.tasks) / 86400
     return [
-        f"The winners' bill: about {WINNERS} GPU-days, {WINNERS_MODEL[0]} to {WINNERS_MODEL[1]} days "
-        "a model on one GPU of 2018.",
+        f"The winners' bill: about {WINNERS} GPU-days, {' to '.join(map(str, WINNERS_MODEL))} "
+        "days a model on one GPU of 2018.",
         f"Ours: {all_days:.3g} days, {days[0]:.2g} to {days[-1]:.2g} for a published model's "
         "training.",
     ]
@@ -185,7 +185,7 @@ def draw_workers(plan: Forecast, title: str, workers: Sequence[int] = WORKERS) -
     axes.plot(workers, ideal, color=GREY, linestyle=":", label="a share of the work each")
     axes.axhline(floor / size, color=ORANGE, label=f"critical path: {duration(floor)}")
     axes.plot(workers, [t / size for t in times.values()], "o-", color=BLUE, label="list schedule")
-    for count in {workers[0], workers[-1], _enough(times)}:
+    for count in {workers[0], _enough(times)}:
         axes.annotate(
             duration(times[count]), (count, times[count] / size), (4, 6),
             textcoords="offset points", fontsize=9,
@@ -193,9 +193,10 @@ def draw_workers(plan: Forecast, title: str, workers: Sequence[int] = WORKERS) -
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
     axes.set_ylim(bottom=0.6 * floor / size)
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_formatter(NullFormatter())
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda x, _: ""))
     axes.set_xticks([count for count in workers if count & (count - 1) == 0])
     axes.grid(color=LINES)
     done = sum(task.is_finished for task in plan.tasks)
