@@ -42,9 +42,14 @@ lab: setup ## explore the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 ui: setup ## compare runs in MLflow on http://127.0.0.1:5000; another PORT=5001
+ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)
+	@echo "The runs are on a server: open $(MLFLOW_TRACKING_URI) in a browser"
+else
 	@$(BIN)/python -c 'import socket, sys; sys.exit("port $(PORT) is in use: make ui PORT=5001" if not socket.socket().connect_ex(("127.0.0.1", $(PORT))) else 0)'
+	MLFLOW_BACKEND_STORE_URI="$${MLFLOW_TRACKING_URI:-sqlite:///results/mlflow.db}" \
 	MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow ui \
-		--backend-store-uri sqlite:///results/mlflow.db --host 127.0.0.1 --port $(PORT) --workers 1
+		--host 127.0.0.1 --port $(PORT) --workers 1
+endif
 
 clean: setup ## delete what an experiment left under results/: PARAMS=params/demo.yaml
 	@$(BIN)/yt8m clean $(PARAMS)

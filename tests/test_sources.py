@@ -46,6 +46,7 @@ EDITS = {
         *STUDENTS, *CODED, *LAST, "distillation/rnn-teachers",
     }),
     "how runs are tracked": ("experiment/tracking.py", "\nraise\n", set()),
+    "where a run's files are": ("experiment/run_files.py", "\nraise\n", set()),
     "the command line": ("cli.py", "\nraise\n", set()),
     "the shadow": ("methods/averaging.py", ("1.0 - 1.0 / time_constant", "0.5"), {
         "averaging/DBoF-low", "distillation/LSTM-mid-S1", "distillation/rnn-teachers",

@@ -121,6 +121,7 @@ def _compare(table: Any, record: str) -> None:
 
 
 def _print_tables(params: Any) -> None:
+    from yt8m_lib.experiment import servers
     from yt8m_lib.report import tables
 
     for name, table in tables.read(params):
@@ -129,7 +130,8 @@ def _print_tables(params: Any) -> None:
         f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"
         f"Tables, figures and executed notebooks: {params.folder}\n"
         f"The model, ready to tag videos: {params.folder / 'model'}\n"
-        "Compare the runs: make ui        Explore the notebooks: make lab"
+        f"Compare the runs: {servers.where_to_compare(params)}        "
+        "Explore the notebooks: make lab"
     )
 
 

@@ -28,6 +28,8 @@ from yt8m_lib.values import (
     TeachingFamily,
     Unidentified,
     Whole,
+    check_no_secret,
+    check_store,
 )  # fmt: skip
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -165,12 +167,29 @@ class Ensembling(Settings):
     members: tuple[Name, ...] = ()  # students to choose among; all where not given
 
 
+class Tracking(Settings):
+    """Where runs are recorded, if not in the results folder: somewhere that all machines see."""
+
+    uri: str | None = None  # a server of MLflow, or a database; MLFLOW_TRACKING_URI if not given
+    artifacts: Place | None = None  # where a new experiment's files go; the server's own default
+    cache_bytes: Bytes = 20_000_000_000  # of fetched files that are kept in the experiment's folder
+
+    @model_validator(mode="after")  # of the group: an error about `uri` alone would print it
+    def _is_usable_and_no_secret(self) -> Self:
+        check_no_secret("uri", self.uri or "")
+        check_no_secret("artifacts", self.artifacts or "")
+        if self.uri is not None:
+            check_store(self.uri)
+        return self
+
+
 class Params(Settings):
     """One experiment."""
 
     experiment: Name
     seed: Annotated[Whole, Field(ge=0, lt=2**32)] = 1
     results: Unidentified[Place] = "results"
+    tracking: Unidentified[Tracking] = Tracking()
     data: Data = Data()
     synthetic: Synthetic | None = None
     families: dict[FamilyName, FamilyDefaults] = Field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from typing import Annotated, Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -46,6 +47,42 @@ Frames = Annotated[Whole, Field(gt=0, le=100_000)]  # of one video, in seconds
 
 # Paths and globs, with ``~`` as the home folder.
 Place = Annotated[str, Field(min_length=1), AfterValidator(expanded)]
+
+# What an address of a store of runs begins with: a server of MLflow, or a database that it can use.
+SERVERS = ("http", "https")
+DATABASES = ("postgresql", "mysql", "mssql", "sqlite")
+
+
+def check_store(address: str) -> None:
+    """Refuse what is no address of a store of runs.
+
+    Raises:
+        ValueError: naming what one begins with.
+    """
+    scheme, sign, _ = address.partition("://")
+    if not sign or scheme.split("+")[0] not in (*SERVERS, *DATABASES):
+        raise ValueError(
+            f"{address!r} is no address of a store of runs: one begins with "
+            f"{', '.join(f'{name}://' for name in (*SERVERS, *DATABASES))}"
+        )
+
+
+def check_no_secret(name: str, address: str) -> None:
+    """Refuse an address that carries a password, or in front of a server's name a token.
+
+    Raises:
+        ValueError: naming the setting, and where credentials come from; not the address.
+    """
+    parts = urlsplit(address)
+    token = parts.username is not None and parts.scheme in SERVERS
+    if parts.password is not None or token or "password" in parse_qs(parts.query):
+        raise ValueError(
+            f"`{name}` holds a password, and parameter files are kept and shared. Take it out: "
+            "credentials come from the environment, MLFLOW_TRACKING_USERNAME with "
+            "MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN for a server, PGPASSWORD or "
+            "~/.pgpass for PostgreSQL"
+        )
+
 
 # A setting that says where things lie or how often they are done, and changes no result: it is left
 # out when settings are written as values, and so out of the identity of what is made with them.

@@ -12,8 +12,13 @@ from yt8m_lib.files import check_folder, write_text
 
 # All that is ever made in an experiment's folder; everything else in it belongs to somebody else.
 MADE = (
+<<<<<<< HEAD
     "artifacts", "data", "kernel.lock", "lock", "model", "notebooks", "params.yaml", "scratch",
     "slurm", "soft_targets", "tables",
+=======
+    "artifacts", "data", "fetched", "kernel.lock", "lock", "model", "notebooks", "params.yaml",
+    "scratch", "soft_targets", "tables",
+>>>>>>> 9d11fb5 (Runs on a server of MLflow or in a database: files through its client, one driver across machines)
 )  # fmt: skip
 LEFTOVER = re.compile(r"\.(\d+)-.*|model\.part")  # what a killed process was about to write
 MARKER = ".yt8m.json"  # says that the folder is this program's, and what it found there
@@ -51,7 +56,8 @@ def prepare(folder: Path) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete what killed processes were about to write in an experiment's folder."""
-    for place in (folder, *(folder / name for name in ("data", "soft_targets", "tables"))):
+    within = ("data", "fetched", "soft_targets", "tables")
+    for place in (folder, *(folder / name for name in within)):
         for path in place.glob(".*" if place == folder else "**/.*"):
             match = LEFTOVER.fullmatch(path.name)
             if match and not _is_running(match[1]):

@@ -1,7 +1,6 @@
 """One MLflow run of a step: reading a finished one, writing an open one."""
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,8 @@ import pandas as pd
 from mlflow.entities import Metric, Run, RunTag
 
 from yt8m_lib.experiment import answers
+from yt8m_lib.experiment.run_files import files_of
 from yt8m_lib.experiment.steps import Step
-from yt8m_lib.experiment.store import artifacts
-from yt8m_lib.files import write_text, written_whole
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import Params
 
@@ -25,6 +23,7 @@ MADE = "yt8m.made"  # the fingerprint that the result was made with
 MEASURED = "yt8m.measured"  # what its measurements depend on; see ``Plan.measuring``
 ACCEPTED = "yt8m.accepted"  # later fingerprints under which the result was accepted
 SUPERSEDED = "yt8m.superseded"
+REVISION = "yt8m.revision"  # how often it was measured again; not there for never
 
 
 class FinishedRun:
@@ -32,14 +31,17 @@ class FinishedRun:
 
     Attributes:
         run_id: MLflow's identifier.
-        folder: where the files lie that it logged.
+        files: what it logged.
         metrics: the last value of each logged metric.
         started: when it began, in milliseconds since 1970.
+        revision: how often it was measured again.
     """
 
     def __init__(self, run: Run, params: Params):
         self.run_id, self.metrics = run.info.run_id, run.data.metrics
-        self.folder, self.started = artifacts(params, self.run_id), run.info.start_time
+        self.revision = int(run.data.tags.get(REVISION, 0))
+        self.files = files_of(params, self.run_id, self.revision)
+        self.started = run.info.start_time
         self.version = run.data.tags.get("code_version", "unknown")
         self._tags = run.data.tags
 
@@ -61,12 +63,12 @@ class FinishedRun:
             FileNotFoundError: when the run did not log it, or it was deleted since.
         """
         if not self.has(name):
-            raise FileNotFoundError(f"run {self.run_id} has no artifact {name} in {self.folder}")
-        return self.folder / name
+            raise FileNotFoundError(f"run {self.run_id} has no artifact {name}")
+        return self.files.path(name)
 
     def has(self, name: str) -> bool:
         """Whether the run logged an artifact of this name."""
-        return (self.folder / name).exists()
+        return self.files.has(name)
 
     def table(self, name: str) -> pd.DataFrame:
         """A table that ``RunLog.table`` logged."""
@@ -98,18 +100,18 @@ class RunLog:
         params: the experiment's settings.
         seed: the step's own.
         is_made: whether the result is there already and is only to be measured again.
-        folder: where the files lie that it logs.
+        files: what it logs.
         scratch: a folder of its own for checkpoints, which a killed run finds again.
     """
 
-    def __init__(self, experiment: Any, step: Step, run_id: str, is_made: bool):
+    def __init__(self, experiment: Any, step: Step, run_id: str, is_made: bool, revision: int = 0):
         self.experiment, self.step, self.run_id, self.is_made = experiment, step, run_id, is_made
         self.params: Params = experiment.params
         self.seed = experiment.plan.seed(step)
         self.scratch = self.params.folder / "scratch" / experiment.plan.fingerprint(step.key)
         steps = experiment.plan.of(step.phase, experiment.models)
         self._place = f"{step.phase} {steps.index(step) + 1}/{len(steps)} {step.name}"
-        self._client, self.folder = experiment.client, artifacts(self.params, run_id)
+        self._client, self.files = experiment.client, files_of(self.params, run_id, revision)
         self._started = self._made = time.monotonic()
 
     def parent(self, role: str) -> FinishedRun:
@@ -161,17 +163,12 @@ class RunLog:
 
     def file(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or a folder with all that is in it."""
-        place = self.folder / (folder or "")
-        if Path(path).is_dir():
-            shutil.copytree(path, place, dirs_exist_ok=True)
-            return
-        with written_whole(place / Path(path).name) as beside:
-            shutil.copyfile(path, beside)
+        self.files.add(Path(path), folder or "")
 
     def save(self, name: str, write: Callable[[Path], Any]) -> None:
         """Log the file that ``write(path)`` makes."""
-        with written_whole(self.folder / name) as beside:
-            write(Path(beside))
+        with self.files.writing(name) as path:
+            write(path)
 
     def table(self, name: str, table: pd.DataFrame) -> None:
         """Log a table as ``<name>.csv``."""
@@ -179,7 +176,8 @@ class RunLog:
 
     def json(self, name: str, value: Any) -> None:
         """Log a value as ``<name>.json``."""
-        write_text(self.folder / f"{name}.json", json.dumps(value, indent=1))
+        text = json.dumps(value, indent=1)
+        self.save(f"{name}.json", lambda path: path.write_text(text, encoding="utf-8"))
 
     def figure(self, name: str, figure: Any) -> None:
         """Log a matplotlib figure as ``<name>.png``."""

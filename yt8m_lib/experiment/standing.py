@@ -44,14 +44,14 @@ def put_out(params: Params, name: str, run: "FinishedRun") -> bool:
         Whether anything else stood there, or nothing.
     """
     folder, note = params.folder / name, {"run": run.run_id, "settings": settings_of(params)}
-    files = _tables(run.folder) if name == "tables" else _inside(run.folder / name)
-    if not files or (note_in(folder) == note and _same(_inside(folder), files)):
+    made = _tables(run) if name == "tables" else _logged_below(run, name)
+    if not made or (note_in(folder) == note and _same(_inside(folder), made, run)):
         return False
     beside, old = (folder.with_name(f".{os.getpid()}-{part}{name}") for part in ("", "old-"))
     delete(beside)
-    for inside, file in files.items():
+    for inside, logged in made.items():
         (beside / inside).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(file, beside / inside)
+        shutil.copy2(run.files.path(logged), beside / inside)
     (beside / NOTE).write_text(json.dumps(note))
     if os.path.lexists(folder):
         os.rename(folder, old)
@@ -60,9 +60,15 @@ def put_out(params: Params, name: str, run: "FinishedRun") -> bool:
     return True
 
 
-def _tables(folder: Path) -> dict[str, Path]:
-    found = (path for path in folder.iterdir() if path.suffix in TABLES)
-    return {path.name: path for path in found if not path.name.startswith(".")}
+def _tables(run: "FinishedRun") -> dict[str, str]:
+    names = (name for name in run.files.names() if name.endswith(TABLES))
+    return {name: name for name in names if not name.startswith(".")}
+
+
+def _logged_below(run: "FinishedRun", name: str) -> dict[str, str]:
+    """The names of all files in a folder that a run logged, by their path in it."""
+    found = _inside(run.files.path(name)) if run.has(name) else {}
+    return {inside: f"{name}/{inside}" for inside in found}
 
 
 def _inside(folder: Path) -> dict[str, Path]:
@@ -71,6 +77,8 @@ def _inside(folder: Path) -> dict[str, Path]:
     return {str(path.relative_to(folder)): path for path in files}
 
 
-def _same(ones: dict[str, Path], others: dict[str, Path]) -> bool:
-    """Whether two folders hold the same; only files whose size or time differs are read."""
-    return ones.keys() == others.keys() and all(filecmp.cmp(ones[n], others[n]) for n in ones)
+def _same(standing: dict[str, Path], made: dict[str, str], run: "FinishedRun") -> bool:
+    """Whether a folder holds what a run logged; only files whose size or time differs are read."""
+    return standing.keys() == made.keys() and all(
+        filecmp.cmp(standing[inside], run.files.path(name)) for inside, name in made.items()
+    )

@@ -1,4 +1,6 @@
-"""MLflow's database in the results folder: made once, checked, and moved along with that folder.
+"""The store of runs: MLflow's database in the results folder, unless a server is asked for.
+
+That database is made once, checked, and moved along with its folder.
 
 Where a run's files lie follows from the results folder, never from what the database says: results
 that were copied are read and written in the copy. The database is told of the new place for those
@@ -16,13 +18,21 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import mlflow
+from mlflow.entities import Experiment
+from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from yt8m_lib.errors import UserError
+from yt8m_lib.experiment import servers
+from yt8m_lib.experiment.servers import StoreError
 from yt8m_lib.files import check_folder, written_whole
 from yt8m_lib.settings import ROOT, Params
 
 ARTIFACTS = "artifacts"
+# MLflow prints a bar for every file that it fetches, and a run's address when it ends.
+QUIET = {
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 PLACES = """SELECT experiment_id, name, artifact_location FROM experiments
     WHERE lifecycle_stage = 'active'"""
 MOVES = (
@@ -31,33 +41,50 @@ MOVES = (
 )
 
 
-class StoreError(UserError):
-    """The database of runs cannot be used; the message names it and says what to do."""
-
-
 def database(params: Params) -> Path:
     """The file with all runs of a results folder."""
     return Path(os.path.abspath(ROOT / params.results)) / "mlflow.db"
 
 
 def connect(params: Params) -> str:
-    """Point MLflow at the store of the results folder, which is made if need be.
+    """Point MLflow at the store of runs; that of the results folder is made if need be.
 
     Returns:
         Its address.
 
     Raises:
-        StoreError: when the database is damaged.
+        StoreError: when the database is damaged, or a server does not answer.
     """
-    path = database(params)
+    path, address = database(params), servers.address(params)
     check_folder(path.parent)
+    if address:
+        servers.check(address)
+        _point_mlflow_at(address)
+        return address
+    if params.tracking.artifacts:
+        raise StoreError(
+            "tracking.artifacts is given, but runs are recorded in the results folder, where their "
+            f"files are, too: give `tracking.uri` or {servers.VARIABLE} with it, or take it out"
+        )
     with exclusively(path.parent):
         if not path.exists():
             _create(path)
         _check(path, path.stat().st_ino)
         _move_along(path)
-    mlflow.set_tracking_uri(_address(path))
+    _point_mlflow_at(_address(path))
     return _address(path)
+
+
+def _point_mlflow_at(address: str) -> None:
+    """Let functions of MLflow that are not told another store use this one, in this process."""
+    given = os.environ.get(servers.VARIABLE)
+    mlflow.set_tracking_uri(address)
+    # MLflow notes it there, where our notebooks would take it for what the user asked for.
+    os.environ.pop(servers.VARIABLE, None)
+    if given is not None:
+        os.environ[servers.VARIABLE] = given
+    for quiet, value in QUIET.items():
+        os.environ.setdefault(quiet, value)
 
 
 @contextmanager
@@ -70,19 +97,47 @@ def exclusively(results: Path) -> Iterator[None]:
 
 
 def artifacts(params: Params, run_id: str) -> Path:
-    """Where a run's files lie."""
+    """Where a run's files lie, in a results folder with a database of its own."""
     return params.folder / ARTIFACTS / run_id / "artifacts"
 
 
 def create_experiment(client: mlflow.MlflowClient, params: Params) -> str:
-    """Find or make an experiment by its name; returns MLflow's identifier."""
-    path = database(params)
+    """Find or make an experiment by its name; returns MLflow's identifier.
+
+    Raises:
+        StoreError: when a server has one of this name that was deleted, or will not make one.
+    """
+    path, address = database(params), servers.address(params)
     with exclusively(path.parent):
         found = client.get_experiment_by_name(params.experiment)
+        if address:
+            found = found or _create_on_server(client, params, address)
+            return _usable(found, address)
         if found:
             return found.experiment_id
         place = _place(path.parent, params.experiment)
         return client.create_experiment(params.experiment, artifact_location=place)
+
+
+def _create_on_server(client: mlflow.MlflowClient, params: Params, address: str) -> Experiment:
+    try:
+        place = servers.place_of_files(params, address)
+        client.create_experiment(params.experiment, artifact_location=place)
+    except MlflowException as error:
+        # Another machine may have been as quick.
+        if not client.get_experiment_by_name(params.experiment):
+            raise StoreError(f"{servers.shown(address)}: {error.message}") from None
+    return client.get_experiment_by_name(params.experiment)
+
+
+def _usable(found: Experiment, address: str) -> str:
+    if found.lifecycle_stage == "active":
+        return found.experiment_id
+    raise StoreError(
+        f"{servers.shown(address)}: the experiment {found.name} was deleted there. Restore it "
+        f"(mlflow experiments restore --experiment-id {found.experiment_id}), or choose another "
+        "`experiment`"
+    )
 
 
 def _create(path: Path) -> None:

@@ -20,13 +20,15 @@ import mlflow
 from mlflow.entities import Param, Run
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import folders, locks, registry, standing
+from yt8m_lib.experiment import folders, locks, registry, servers, standing
 from yt8m_lib.experiment.answers import SOFT_TARGETS
 from yt8m_lib.experiment.plan import Plan, flatten, what_changed
+from yt8m_lib.experiment.run_files import files_of
 from yt8m_lib.experiment.runs import (
     MADE,
     MEASURED,
     REPEAT,
+    REVISION,
     STEP,
     SUPERSEDED,
     FinishedRun,
@@ -34,8 +36,7 @@ from yt8m_lib.experiment.runs import (
     runs,
 )
 from yt8m_lib.experiment.steps import Step
-from yt8m_lib.experiment.store import artifacts, connect, create_experiment, database
-from yt8m_lib.files import written_whole
+from yt8m_lib.experiment.store import connect, create_experiment, database
 from yt8m_lib.settings import ROOT, Params
 
 DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its kernels
@@ -60,7 +61,7 @@ class Experiment:
         self.plan = Plan(params)
         self.client = mlflow.MlflowClient(tracking_uri=connect(params))
         self.id = create_experiment(self.client, params)
-        self._known: dict[str, FinishedRun] = {}  # by fingerprint, as last read
+        self._known: dict[str, list[FinishedRun]] = {}  # by fingerprint, as last read
 
     def runs(self, status: str) -> list[Run]:
         """All runs of this experiment with a status such as FINISHED, the newest first."""
@@ -171,13 +172,12 @@ class Experiment:
         finished = self.finished().values()
         if finished:
             newest = max(finished, key=lambda run: run.started)
-            with written_whole(newest.folder / f"{name}.png") as beside:
-                figure.savefig(beside)
+            with newest.files.writing(f"{name}.png") as path:
+                figure.savefig(path)
 
     def keep(self, run_id: str, path: Path) -> None:
         """Log a file with a run that may be finished."""
-        with written_whole(artifacts(self.params, run_id) / path.name) as beside:
-            shutil.copyfile(path, beside)
+        files_of(self.params, run_id).add(path)
 
     def put_out(self, steps: Iterable[Step]) -> list[str]:
         """Let what these steps made stand in the experiment's folder, where it is up to date.
@@ -213,9 +213,9 @@ class Experiment:
         self._known = {}
         for run in self.runs("FINISHED"):
             finished = FinishedRun(run, self.params)
-            if SUPERSEDED not in run.data.tags and finished.folder.exists():
+            if SUPERSEDED not in run.data.tags:
                 for fingerprint in finished.fingerprints:
-                    self._known.setdefault(fingerprint, finished)
+                    self._known.setdefault(fingerprint, []).append(finished)
 
     def folder_of(self, name: str) -> Path:
         """A folder that a run names: one within the results is seen from there."""
@@ -223,7 +223,8 @@ class Experiment:
 
     def _made(self, step: Step) -> FinishedRun | None:
         """The finished run whose result is the one that this step would make."""
-        found = self._known.get(self.plan.fingerprint(step.key))
+        known = self._known.get(self.plan.fingerprint(step.key), [])
+        found = next((run for run in known if run.files.are_there()), None)
         if found and found.has(f"{SOFT_TARGETS}.json"):
             folder = self.folder_of(found.json(SOFT_TARGETS)["folder"])
             return found if folder.exists() else None
@@ -236,7 +237,8 @@ class Experiment:
     def _reopen(self, step: Step, made: FinishedRun) -> RunLog:
         # Until it is measured again, a killed process leaves a finished run without measurements.
         self.client.set_tag(made.run_id, MEASURED, "")
-        log = RunLog(self, step, made.run_id, is_made=True)
+        self.client.set_tag(made.run_id, REVISION, made.revision + 1)
+        log = RunLog(self, step, made.run_id, is_made=True, revision=made.revision + 1)
         log.say("measuring again: how it is measured has changed, the model has not")
         return log
 
@@ -286,7 +288,8 @@ def forget(params: Params) -> str:
         FolderError: when the folder is not this program's; then nothing is deleted.
     """
     if not params.folder.exists():
-        return f"{params.folder} is not there" + _forget_runs(params)
+        with locks.shared(params, wait=False):
+            return f"{params.folder} is not there" + _forget_runs(params)
     folders.found_there(params.folder)
     with locks.lock(params, wait=False):
         runs_too = _forget_runs(params)
@@ -296,7 +299,8 @@ def forget(params: Params) -> str:
 
 
 def _forget_runs(params: Params) -> str:
-    if not database(params).exists():
+    address = servers.address(params)
+    if not address and not database(params).exists():
         return ""
     client = mlflow.MlflowClient(tracking_uri=connect(params))
     found = client.get_experiment_by_name(params.experiment)
@@ -306,6 +310,8 @@ def _forget_runs(params: Params) -> str:
     # MLflow keeps a deleted experiment's name taken.
     client.rename_experiment(found.experiment_id, f"{found.name}-deleted-{time.time():.0f}")
     client.delete_experiment(found.experiment_id)
+    if address:
+        return f", and its runs at {servers.shown(address)}, whose files `mlflow gc` there deletes"
     return ", and its runs"
 
 
