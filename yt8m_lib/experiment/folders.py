@@ -12,13 +12,8 @@ from yt8m_lib.files import check_folder, write_text
 
 # All that is ever made in an experiment's folder; everything else in it belongs to somebody else.
 MADE = (
-<<<<<<< HEAD
-    "artifacts", "data", "kernel.lock", "lock", "model", "notebooks", "params.yaml", "scratch",
-    "slurm", "soft_targets", "tables",
-=======
     "artifacts", "data", "fetched", "kernel.lock", "lock", "model", "notebooks", "params.yaml",
-    "scratch", "soft_targets", "tables",
->>>>>>> 9d11fb5 (Runs on a server of MLflow or in a database: files through its client, one driver across machines)
+    "scratch", "slurm", "soft_targets", "tables",
 )  # fmt: skip
 LEFTOVER = re.compile(r"\.(\d+)-.*|model\.part")  # what a killed process was about to write
 MARKER = ".yt8m.json"  # says that the folder is this program's, and what it found there

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from yt8m_lib import params as params_files
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
-from yt8m_lib.experiment import changes, folders, locks, tracking
+from yt8m_lib.experiment import changes, folders, locks, servers, tracking
 from yt8m_lib.experiment.executors import THIS_MACHINE, Executor, Machines
 from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, Resources
 from yt8m_lib.experiment.plan import Plan
@@ -22,6 +23,7 @@ from yt8m_lib.experiment.steps import Step
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import PHASES, ROOT, Params
 from yt8m_lib.sources import digest_of
+from yt8m_lib.values import check_no_secret
 
 Say = Callable[[str], None]
 
@@ -89,7 +91,15 @@ def run(
 def _keep_settings(
     params: Params, settings: dict[str, Any], file: str, overrides: Sequence[str]
 ) -> Path:
-    """Write down what this run was asked for: an edit of the file meanwhile does not reach it."""
+    """Write down what this run was asked for: an edit of the file meanwhile does not reach it.
+
+    Nor does another machine, on which a notebook may run, have to know of this one's variables.
+    """
+    address = servers.address(params)
+    with suppress(ValueError):  # one that holds a password is not written down
+        check_no_secret(servers.VARIABLE, address or "")
+        tracked = {"uri": address} if address else {}
+        settings = settings | {"tracking": (settings.get("tracking") or {}) | tracked}
     kept = params.folder / "params.yaml"
     asked = shlex.join([str(file), *(part for one in overrides for part in ("--set", one))])
     params_files.write(settings, kept, f"What the last run was asked for: yt8m run {asked}")
