@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from yt8m_lib.settings import ROOT
+from yt8m_lib.data import shards
+from yt8m_lib.experiment import folders
+from yt8m_lib.settings import ROOT, Params
 
 # Columns of the tables that measure the machine, not the model.
 TIMINGS = ["seconds_float32", "seconds_quantized", "time_ratio"]
@@ -21,3 +23,13 @@ def run(results: str | Path, *more: str) -> str:
     done = subprocess.run(command(results, *more), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def with_blank_shards(settings: Params) -> Params:
+    """Settings whose stand-in data are there, but blank: enough for steps that read none."""
+    folders.prepare(settings.folder)
+    (settings.folder / "data").mkdir()
+    for files in shards.stand_in_shards(settings).values():
+        for file in files:
+            Path(file).write_bytes(b"\0" * 40)
+    return settings

@@ -225,3 +225,38 @@ def test_the_two_studies_differ_in_their_data_and_what_follows_from_it():
     assert other.synthetic is None and other.data.level == "video"
     assert one.distillation == other.distillation and one.quantization == other.quantization
     assert [m.clusters for m in one.models.values()] == [m.clusters for m in other.models.values()]
+
+
+@pytest.mark.parametrize("name", ["uri", "artifacts"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:hunter2@db/runs",
+        "postgresql+psycopg://me:hunter2@db:5432/runs",
+        "postgresql://db/runs?user=me&password=hunter2",
+        "https://me:hunter2@mlflow.example.org",
+        "https://hunter2@mlflow.example.org",  # a token
+    ],
+)
+def test_a_password_in_an_address_is_refused_and_not_printed(tmp_path, name, address):
+    text = f"based_on: params/smoke.yaml\ntracking: {{{name}: '{address}', cache_bytes: 5}}\n"
+    given = (
+        (write(tmp_path, "own.yaml", text), []),
+        ("params/smoke.yaml", [f"tracking.{name}={address}"]),
+    )
+    for path, overrides in given:
+        with pytest.raises(ParamsError, match=f"tracking: `{name}` holds a password") as error:
+            params.load(path, overrides)
+        assert "MLFLOW_TRACKING_TOKEN" in str(error.value) and "PGPASSWORD" in str(error.value)
+        assert "hunter2" not in str(error.value)
+
+
+def test_where_runs_are_recorded_is_no_part_of_what_they_are():
+    plain = params.load("params/smoke.yaml")
+    server = ["tracking.uri=http://127.0.0.1:5000", "tracking.artifacts=s3://bucket/yt8m #1"]
+    asked = params.load("params/smoke.yaml", [*server, "tracking.cache_bytes=1000"])
+    assert asked.tracking.artifacts == "s3://bucket/yt8m #1"
+    assert asked.model_dump(mode="json") == plain.model_dump(mode="json")
+    for wrong in ("mlruns", "ftp://there", "file:///runs"):
+        with pytest.raises(ParamsError, match=f"'{wrong}' is no address of a store of runs"):
+            params.load("params/smoke.yaml", [f"tracking.uri={wrong}"])

@@ -4,14 +4,13 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import Future
-from pathlib import Path
 
 import pandas as pd
 import pytest
+from smoke_runs import with_blank_shards
 
 from yt8m_lib import params
 from yt8m_lib.catalogue import EXECUTORS
-from yt8m_lib.data import shards
 from yt8m_lib.experiment import (
     changes,
     executors,
@@ -45,13 +44,7 @@ def results(tmp_path_factory):
 @pytest.fixture
 def settings(results, request):
     overrides = [f"results={results}", f"experiment=t{abs(hash(request.node.name))}"]
-    loaded = params.load("params/smoke.yaml", overrides)
-    folders.prepare(loaded.folder)
-    (loaded.folder / "data").mkdir()
-    for files in shards.stand_in_shards(loaded).values():
-        for file in files:
-            Path(file).write_bytes(b"\0" * 40)
-    return loaded
+    return with_blank_shards(params.load("params/smoke.yaml", overrides))
 
 
 def finish(experiment: Experiment, key: str) -> None:

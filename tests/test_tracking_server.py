@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import mlflow
 import pandas as pd
 import pytest
-from smoke_runs import TIMINGS, run
+from smoke_runs import TIMINGS, run, with_blank_shards
 from tracking_server import PASSWORD, running
 
 from yt8m_lib import params
@@ -64,22 +64,11 @@ def elsewhere(settings, folder):
     return other
 
 
-def named(settings, folder, name):
-    """An experiment of its own, with nothing but data."""
-    return elsewhere(settings, folder).model_copy(update={"experiment": name})
-
-
-def fresh(trained, tmp_path, request):
-    settings, _ = trained
-    name = f"t{abs(hash(request.node.name))}"
-    shutil.copytree(settings.folder / "data", tmp_path / "results" / name / "data")
-    return settings.model_copy(update={"results": str(tmp_path / "results"), "experiment": name})
-
-
 @pytest.fixture
-def settings(trained, tmp_path, request):
+def settings(served, tmp_path, request):
     """An experiment of the test's own, whose data are there and which has no run."""
-    return fresh(trained, tmp_path, request)
+    where = [f"results={tmp_path / 'results'}", f"experiment=t{abs(hash(request.node.name))}"]
+    return with_blank_shards(params.load("params/smoke.yaml", where))
 
 
 def finish(experiment, key, value):
@@ -156,22 +145,22 @@ def test_the_cache_stays_within_its_bound(trained, tmp_path):
 
 
 def test_what_is_measured_again_is_read_anew(settings, tmp_path):
+    key = "teachers/NetVLAD-low"
     finish(Experiment(settings, "data"), "data/data", 0.5)
-    step = Experiment(settings, "teachers").plan["teachers/NetVLAD-low"]
-    finish(Experiment(settings, "teachers"), step.key, 1)
+    finish(Experiment(settings, "teachers"), key, 1)
     more = settings.quantization.model_copy(update={"more_than": 5})
     changed = settings.model_copy(update={"quantization": more})
-    other = named(changed, tmp_path / "other", settings.experiment)
-    seen = Experiment(other, "teachers")
-    assert seen.last_run(step).table("shards")["a"][0] == 1  # and kept in that machine's cache
     experiment = Experiment(changed, "teachers")
+    step = experiment.plan[key]
+    seen = Experiment(elsewhere(changed, tmp_path / "other"), "teachers")
+    assert seen.last_run(step).table("shards")["a"][0] == 1  # and kept in that machine's cache
     with pytest.raises(RuntimeError), experiment.run(step):
         raise RuntimeError
     with experiment.run(step) as log:
         assert log.is_made and log.logged("shards.csv").exists()
         log.table("shards", pd.DataFrame({"a": [2]}))
-    assert seen.find(step.key).table("shards")["a"][0] == 2
-    assert seen.find(step.key).revision == 2
+    assert seen.find(key).table("shards")["a"][0] == 2
+    assert seen.find(key).revision == 2
 
 
 def test_lost_files_make_a_run_again(settings, served):
@@ -187,7 +176,7 @@ def test_lost_files_make_a_run_again(settings, served):
     )
     overrides = [f"results={settings.results}", f"experiment={settings.experiment}"]
     asked = subprocess.run(
-        [sys.executable, "-c", script, *overrides, *SMALL], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", script, *overrides], capture_output=True, text=True, cwd=ROOT
     )
     assert asked.stdout == "1\n", asked.stderr  # what another process finds
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
     RESOURCE_ALREADY_EXISTS,
     RESOURCE_DOES_NOT_EXIST,
     ErrorCode,
@@ -30,6 +31,8 @@ from yt8m_lib.errors import UserError
 BEAT = 20.0  # seconds between two signs of life
 STALE = 120.0  # seconds without one after which a lock is taken over
 POLL = 2.0  # seconds between two looks at a lock that is waited for
+# How MLflow says that somebody else was faster; the last, where both came at the same moment.
+LATE = (RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST, BAD_REQUEST)
 TOKEN, HOLDER, PLACE, SEEN = "token", "holder", "place", "seen"
 ABOUT = "A driver of yt8m works on this experiment; it deletes this entry when it ends."
 
@@ -163,10 +166,12 @@ class SharedLock:
 
     def _take_over(self, holder: Holder) -> None:
         """Put aside the lock of a holder that is dead."""
-        # Of several who found this holder dead one alone succeeds: the new name is taken then.
-        with _but(RESOURCE_ALREADY_EXISTS, RESOURCE_DOES_NOT_EXIST):
+        # Of several who found this holder dead one alone succeeds; the others look again.
+        with _but(*LATE):
             self._client.rename_registered_model(self._name, f"{self._gone}{holder.token}")
             self._say(f"{holder.name} gives no sign any more: its lock is taken over")
+            return
+        time.sleep(POLL)
 
     def _beat(self) -> None:
         """Give signs of life until the end; stop the program when the lock is another's."""
@@ -196,7 +201,8 @@ class SharedLock:
             if holder and holder.token == self._token:
                 self._client.delete_registered_model(self._name)
             for left in self._client.search_registered_models(f"name LIKE '{self._gone}%'"):
-                self._client.delete_registered_model(left.name)
+                with _but(*LATE):
+                    self._client.delete_registered_model(left.name)
         except MlflowException as error:
             words = f"its lock at {self._where} goes stale in {STALE:.0f} s"
             print(f"{self._experiment}: {words} ({error})"[:300], file=sys.stderr, flush=True)
