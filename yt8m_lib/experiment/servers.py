@@ -44,9 +44,11 @@ def is_server(store: str) -> bool:
 
 
 def shown(store: str) -> str:
-    """An address as messages show it, without user and password."""
+    """An address as messages show it: without password or token."""
     parts = urlsplit(store)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
+    user = f"{parts.username}@" if parts.username and not is_server(store) else ""
+    host = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=user + host, query="").geturl()
 
 
 def where_to_compare(params: Params) -> str:

@@ -122,7 +122,8 @@ class SharedLock:
             if not wait and not watching:
                 raise LockedError(f"{message}; wait for it to end, or end it")
             if not told:
-                self._say(f"{message}; waiting for it to end (Ctrl-C gives up)")
+                until = "it shows whether it is alive" if watching else "it ends"
+                self._say(f"{message}; waiting until {until} (Ctrl-C gives up)")
                 told = True
             time.sleep(POLL)
 
