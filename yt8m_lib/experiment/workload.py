@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from yt8m_lib.costs import FLOAT, HELD_VALUES, Cost, ModelCosts
+from yt8m_lib.data.shards import is_written
 from yt8m_lib.experiment.steps import (
     AveragingStep,
     DataStep,
@@ -168,7 +169,8 @@ class Workload:
     def _data(self) -> Work:
         """Every record is checked; labels are counted by reading the training ones again."""
         videos, stand_in = self.videos, self.params.synthetic
-        frames = (videos.train + videos.validation) * videos.frames if stand_in else 0
+        to_write = stand_in and not is_written(self.params)
+        frames = (videos.train + videos.validation) * videos.frames if to_write else 0
         return Work(
             inspected=videos.all_bytes + videos.train_bytes,
             written=frames,
