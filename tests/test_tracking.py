@@ -15,6 +15,7 @@ from yt8m_lib.experiment import (
     changes,
     executors,
     folders,
+    forgetting,
     locks,
     notebooks,
     registry,
@@ -121,7 +122,7 @@ def test_forced_or_lost_results_are_made_again(settings):
 
 def test_forgetting_an_experiment_lets_it_start_afresh(settings):
     finish(Experiment(settings, "data"), "data/data")
-    tracking.forget(settings)
+    forgetting.forget(settings)
     assert not settings.folder.exists()
     assert not Experiment(settings).runs("FINISHED")
 
@@ -148,7 +149,7 @@ def test_the_champion_is_the_best_finished_version_of_the_experiment_that_ran_la
         registry.register(run)
     assert experiment.client.get_run(champion().run_id).data.metrics["gap_selection"] == 0.7
     assert len(registry.versions(experiment.client, settings.experiment)) == 5
-    tracking.forget(settings)
+    forgetting.forget(settings)
     assert not registry.versions(experiment.client, settings.experiment)
 
 
@@ -170,17 +171,17 @@ def test_cleaning_leaves_what_was_there_before_and_what_links_lead_to(settings, 
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("mine")
     with pytest.raises(FolderError, match="was not made by this program"):
-        tracking.forget(own)
+        forgetting.forget(own)
     folders.prepare(own.folder)
     (own.folder / "notes.txt").write_text("mine")
     (own.folder / "tables").mkdir()
     (own.folder / "model").symlink_to(elsewhere)
-    words = tracking.forget(own)
+    words = forgetting.forget(own)
     assert "deleted lock, model, tables" in words.replace("kernel.lock, ", "")
     assert words.endswith("left what it did not make: data, notes.txt")
     assert (own.folder / "data" / "train.tfrecord").exists() and (elsewhere / "kept.txt").exists()
     with pytest.raises(FolderError):
-        tracking.forget(own)
+        forgetting.forget(own)
 
 
 def test_what_killed_processes_were_about_to_write_goes_with_the_next_run(settings):

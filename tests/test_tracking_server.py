@@ -20,7 +20,7 @@ from tracking_server import PASSWORD, running
 
 from yt8m_lib import params
 from yt8m_lib.cli import main
-from yt8m_lib.experiment import locks, registry, servers, shared_lock, store, tracking
+from yt8m_lib.experiment import forgetting, locks, registry, servers, shared_lock, store
 from yt8m_lib.experiment import running as running_module
 from yt8m_lib.experiment.locks import LockedError
 from yt8m_lib.experiment.servers import StoreError
@@ -222,7 +222,7 @@ def test_the_model_that_stands_comes_from_the_server(settings, tmp_path):
 
 def test_cleaning_takes_an_experiment_off_the_server(settings, served):
     finish(Experiment(settings, "data"), "data/data", 0.5)
-    words = tracking.forget(settings)
+    words = forgetting.forget(settings)
     assert not settings.folder.exists() or os.listdir(settings.folder) == ["data"]
     assert f"its runs at {served.server}" in words and "mlflow gc" in words
     again = Experiment(settings)
@@ -289,7 +289,7 @@ def test_a_second_driver_is_refused_or_waits_and_is_told_who_holds_it(settings, 
         ):
             pass
         with pytest.raises(LockedError, match=words):
-            tracking.forget(settings)
+            forgetting.forget(settings)
 
         def say(line):
             said.append(line)

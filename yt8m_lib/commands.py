@@ -212,9 +212,9 @@ def import_checkpoint(options: argparse.Namespace) -> None:
 
 def clean(options: argparse.Namespace) -> None:
     """Delete what this program made for an experiment."""
-    from yt8m_lib.experiment import tracking
+    from yt8m_lib.experiment import forgetting
 
-    print(tracking.forget(load(options)))
+    print(forgetting.forget(load(options)))
 
 
 def inspect(options: argparse.Namespace) -> None:

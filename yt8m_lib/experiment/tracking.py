@@ -9,7 +9,6 @@ import os
 import platform
 import shutil
 import subprocess
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -20,7 +19,7 @@ import mlflow
 from mlflow.entities import Param, Run
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import folders, locks, registry, servers, standing
+from yt8m_lib.experiment import locks, standing
 from yt8m_lib.experiment.answers import SOFT_TARGETS
 from yt8m_lib.experiment.plan import Plan, flatten, what_changed
 from yt8m_lib.experiment.run_files import files_of
@@ -36,7 +35,7 @@ from yt8m_lib.experiment.runs import (
     runs,
 )
 from yt8m_lib.experiment.steps import Step
-from yt8m_lib.experiment.store import connect, create_experiment, database
+from yt8m_lib.experiment.store import connect, create_experiment
 from yt8m_lib.settings import ROOT, Params
 
 DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its kernels
@@ -274,45 +273,6 @@ class Experiment:
 def ingredients_of(run: FinishedRun) -> dict[str, Any]:
     """All that a finished run's result depended on."""
     return run.json(INGREDIENTS.removesuffix(".json"))
-
-
-def forget(params: Params) -> str:
-    """Delete all that an experiment left: its runs, artifacts, data and tables.
-
-    Only what this program made is deleted, and links are never followed.
-
-    Returns:
-        What was deleted, and what was left, in words.
-
-    Raises:
-        FolderError: when the folder is not this program's; then nothing is deleted.
-    """
-    if not params.folder.exists():
-        with locks.shared(params, wait=False):
-            return f"{params.folder} is not there" + _forget_runs(params)
-    folders.found_there(params.folder)
-    with locks.lock(params, wait=False):
-        runs_too = _forget_runs(params)
-        deleted, left = folders.remove(params.folder)
-    words = f"deleted {', '.join(deleted) or 'nothing'} in {params.folder}{runs_too}"
-    return f"{words}; left what it did not make: {', '.join(left)}" if left else words
-
-
-def _forget_runs(params: Params) -> str:
-    address = servers.address(params)
-    if not address and not database(params).exists():
-        return ""
-    client = mlflow.MlflowClient(tracking_uri=connect(params))
-    found = client.get_experiment_by_name(params.experiment)
-    if not found:
-        return ""
-    registry.forget(client, params.experiment)
-    # MLflow keeps a deleted experiment's name taken.
-    client.rename_experiment(found.experiment_id, f"{found.name}-deleted-{time.time():.0f}")
-    client.delete_experiment(found.experiment_id)
-    if address:
-        return f", and its runs at {servers.shown(address)}, whose files `mlflow gc` there deletes"
-    return ", and its runs"
 
 
 @cache
