@@ -4,8 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
+
+from yt8m_lib import params
 from yt8m_lib.data import shards
 from yt8m_lib.experiment import folders
+from yt8m_lib.report import tables
 from yt8m_lib.settings import ROOT, Params
 
 # Columns of the tables that measure the machine, not the model.
@@ -33,3 +37,17 @@ def with_blank_shards(settings: Params) -> Params:
         for file in files:
             Path(file).write_bytes(b"\0" * 40)
     return settings
+
+
+def tables_of(results: str | Path) -> dict[str, pd.DataFrame]:
+    """The finished tables of a run, without what measures the machine."""
+    settings = params.load("params/smoke.yaml", [f"results={results}"])
+    return {
+        name: table.drop(columns={*TIMINGS} & {*table}) for name, table in tables.read(settings)
+    }
+
+
+def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
+    """All tables are equal, figure by figure."""
+    for name in tables.TABLES:
+        pd.testing.assert_frame_equal(one[name], other[name], check_exact=True, obj=name)

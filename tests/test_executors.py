@@ -10,8 +10,8 @@ from concurrent.futures import Future
 
 import psutil
 import pytest
-from smoke_runs import command, run
-from test_tracking import finish, results, settings  # noqa: F401 - fixtures
+from smoke_runs import command, run, same, tables_of
+from test_tracking import finish, results, settings  # noqa: F401 - two are fixtures
 
 from yt8m_lib.experiment import executors, notebooks, processes, running
 from yt8m_lib.experiment.executors import ExecutorError, Machines
@@ -85,6 +85,31 @@ def test_an_ended_driver_leaves_no_notebook_running_and_nothing_is_lost(smoke, t
     here, there = (Experiment(one, "teachers").finished() for one in (smoke[0], params))
     for name in ("LSTM-mid", "GRU-mid"):
         assert there[name].metrics["gap"] == here[name].metrics["gap"]
+
+
+@pytest.mark.slow
+def test_every_executor_ends_in_the_same_tables(smoke, tmp_path, elsewhere):
+    run(tmp_path, *elsewhere)
+    same(tables_of(smoke[0].results), tables_of(tmp_path))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_loses_a_machine_ends_in_the_same_tables(smoke, tmp_path):
+    """Two machines of a Ray cluster, as far as Ray can tell; one is killed in its work."""
+    pytest.importorskip("ray", reason='pip install -e ".[ray]"')
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    try:
+        second = cluster.add_node(num_cpus=1)
+        driver = start(tmp_path, "--executor", "ray", "--address", cluster.address)
+        wait_for(driver, "[teachers", 8)
+        cluster.remove_node(second, allow_graceful=False)
+        printed = driver.communicate()[0]
+        assert driver.returncode == 0, printed
+    finally:
+        cluster.shutdown()
+    same(tables_of(smoke[0].results), tables_of(tmp_path))
 
 
 class Fake(executors.Executor):

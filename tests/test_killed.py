@@ -7,10 +7,8 @@ import time
 
 import pandas as pd
 import pytest
-from smoke_runs import TIMINGS, command
+from smoke_runs import command, same, tables_of
 
-from yt8m_lib import params
-from yt8m_lib.report import tables
 from yt8m_lib.settings import PHASES, ROOT
 
 pytestmark = pytest.mark.slow
@@ -27,20 +25,12 @@ def finish(results) -> dict[str, pd.DataFrame]:
     process = start(results)
     printed = process.communicate()[0]
     assert process.returncode == 0, printed
-    settings = params.load("params/smoke.yaml", [f"results={results}"])
-    return {
-        name: table.drop(columns={*TIMINGS} & {*table}) for name, table in tables.read(settings)
-    }
+    return tables_of(results)
 
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     return finish(tmp_path_factory.mktemp("unbroken"))
-
-
-def same(one: dict[str, pd.DataFrame], other: dict[str, pd.DataFrame]) -> None:
-    for name in tables.TABLES:
-        pd.testing.assert_frame_equal(one[name], other[name], check_exact=True, obj=name)
 
 
 def wait_for(process: subprocess.Popen, words: str) -> None:
