@@ -155,10 +155,16 @@ def test_what_is_finished_takes_no_time_again_but_took_some(small):
 def test_the_figure_shows_every_number_of_workers_and_the_floor(small):
     (axes,) = bill.draw_workers(small, "small").axes
     lines = {line.get_label(): line.get_ydata() for line in axes.get_lines()}
-    hours = lines["list schedule"]
-    assert hours[0] == pytest.approx((90 + 160 + 310 + 15) / 3600)
-    assert hours[-1] == pytest.approx((90 + 310 + 15) / 3600)
-    assert len(hours) == len(bill.WORKERS) and "partly measured" in axes.get_xlabel()
+    minutes = lines["a notebook a task"]
+    assert minutes[0] == pytest.approx((90 + 160 + 310 + 15) / 60)
+    assert minutes[-1] == pytest.approx((90 + 310 + 15) / 60)
+    in_sequence = lines["one after the other, a notebook a phase"]
+    assert in_sequence == pytest.approx((80 + 150 + 300 + 5 + 3 * 10) / 60)
+    assert (
+        axes.get_ylabel() == "minutes"
+        and len(minutes) == len(bill.WORKERS)
+        and "partly measured" in axes.get_xlabel()
+    )
     assert "critical path: 6.92 min" in lines
 
 

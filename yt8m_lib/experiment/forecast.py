@@ -98,6 +98,12 @@ class Forecast:
                 seconds[task.key] = task.took + self.notebook if finished else 0.0
         return seconds
 
+    @property
+    def in_sequence(self) -> float:
+        """Seconds of all tasks on one machine, a notebook a phase; finished ones as they took."""
+        took = [task for task in self.tasks if task.is_finished]
+        return self.seconds_of(self.tasks) + sum(task.took - task.seconds for task in took)
+
     @cached_property
     def parents(self) -> dict[str, tuple[str, ...]]:
         """What each task waits for."""

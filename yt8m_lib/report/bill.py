@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from yt8m_lib.experiment.forecast import Forecast, Task, training_days
-from yt8m_lib.report.canvas import BLUE, GREY, LINES, ORANGE, add_legend, canvas
+from yt8m_lib.report.canvas import BLUE, GREEN, GREY, LINES, ORANGE, add_legend, canvas
 from yt8m_lib.settings import Params
 
 WORKERS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -179,12 +179,17 @@ def draw_workers(plan: Forecast, title: str, workers: Sequence[int] = WORKERS) -
     """
     times = {count: plan.wall(count, finished=True) for count in workers}
     floor = sum(seconds for _, seconds in plan.critical_path(finished=True))
-    size, unit = (3600.0, "hours") if times[workers[0]] < 360_000 else (86400.0, "days")
+    units = ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes"))
+    size, unit = next((one for one in units if times[workers[0]] > 2 * one[0]), units[-1])
     figure, (axes,) = canvas(rows=9)
     ideal = [max(times[workers[0]] / count, 1e-9) / size for count in workers]
     axes.plot(workers, ideal, color=GREY, linestyle=":", label="a share of the work each")
     axes.axhline(floor / size, color=ORANGE, label=f"critical path: {duration(floor)}")
-    axes.plot(workers, [t / size for t in times.values()], "o-", color=BLUE, label="list schedule")
+    axes.plot(
+        workers, [t / size for t in times.values()], "o-", color=BLUE, label="a notebook a task"
+    )
+    label = "one after the other, a notebook a phase"
+    axes.plot([1], [plan.in_sequence / size], "D", color=GREEN, label=label)
     for count in {workers[0], _enough(times)}:
         axes.annotate(
             duration(times[count]), (count, times[count] / size), (4, 6),
