@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.normalization import Affine, BatchNorm
 
 TINY = 1e-12  # keeps the length of a zero vector from dividing by zero
@@ -125,4 +125,4 @@ class SoftAssignment(keras.layers.Layer):
     def cost(self, frames: int, of_data: bool = True) -> Cost:
         """``x W`` for T frames: T D G K; its batch norm and softmax are kept beside it."""
         columns = self.kernel.shape[1]
-        return product(frames, *self.kernel.shape, of_data) + Cost(kept=2 * frames * columns)
+        return product_cost(frames, *self.kernel.shape, of_data) + Cost(kept=2 * frames * columns)

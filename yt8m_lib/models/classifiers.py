@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 
 MIXTURES = 2  # experts a class; one more gate, a dummy, says "no"
 MOE_PENALTY, LOGISTIC_PENALTY = 1e-6, 1e-8
@@ -54,7 +54,7 @@ class MixtureOfExperts(keras.layers.Layer):
 
     def cost(self) -> Cost:
         """``h`` times gates and experts: H V (M + 1) + H V M; softmax and sigmoid are kept, too."""
-        logits = product(1, *self.gates.shape) + product(1, *self.experts.shape)
+        logits = product_cost(1, *self.gates.shape) + product_cost(1, *self.experts.shape)
         return logits + Cost(kept=logits.kept)
 
 
@@ -104,7 +104,7 @@ class Logistic(keras.layers.Layer):
 
     def cost(self) -> Cost:
         """``h W``: H V."""
-        return product(1, *self.kernel.shape)
+        return product_cost(1, *self.kernel.shape)
 
 
 CLASSIFIERS = {

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, l2_normalise
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
@@ -105,5 +105,5 @@ class GatedDBoF(Pooling):
 
     def cost(self, frames: int) -> Cost:
         """Assignment, T D K, and ``m R`` and its product with U: K D each."""
-        gates = product(1, *self.reduction.shape) + product(1, *self.expansion.shape)
+        gates = product_cost(1, *self.reduction.shape) + product_cost(1, *self.expansion.shape)
         return self.assignment.cost(frames) + gates

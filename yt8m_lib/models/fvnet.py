@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, l2_normalise, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
@@ -73,7 +73,7 @@ class FisherVector(Pooling):
 
     def cost(self, frames: int) -> Cost:
         """Assignment, ``sum a x`` and ``sum a x^2``: T K D each; both orders are kept, and x^2."""
-        sums = product(self.clusters, frames, self.features, of_data=True)
+        sums = product_cost(self.clusters, frames, self.features, of_data=True)
         kept = Cost(kept=2 * self.width + frames * self.features)
         return self.assignment.cost(frames) + sums + sums + kept
 

@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian
 from yt8m_lib.models.normalization import BatchNorm
 
@@ -56,7 +56,7 @@ class Hidden(keras.layers.Layer):
 
     def cost(self) -> Cost:
         """``z W1``: Z H."""
-        return product(1, *self.kernel.shape)
+        return product_cost(1, *self.kernel.shape)
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -84,7 +84,7 @@ class Gating(keras.layers.Layer):
 
     def cost(self) -> Cost:
         """``x G``: N^2; the batch norm and the gate are kept beside it."""
-        return product(1, *self.kernel.shape) + Cost(kept=2 * self.kernel.shape[1])
+        return product_cost(1, *self.kernel.shape) + Cost(kept=2 * self.kernel.shape[1])
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -121,4 +121,4 @@ class Excitation(keras.layers.Layer):
 
     def cost(self) -> Cost:
         """``x P`` and its product with Q: 2 N^2 / r."""
-        return product(1, *self.squeeze.shape) + product(1, *self.excite.shape)
+        return product_cost(1, *self.squeeze.shape) + product_cost(1, *self.excite.shape)

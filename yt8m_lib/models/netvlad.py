@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
@@ -52,7 +52,7 @@ class LightVLAD(Pooling):
 
         The centres take no product: each counts once, times the mass of its cluster.
         """
-        sums = product(self.clusters, frames, self.features, of_data=True)
+        sums = product_cost(self.clusters, frames, self.features, of_data=True)
         return self.assignment.cost(frames) + sums + Cost(kept=2 * self.width)
 
     def _offset(self, affine: Affine) -> tf.Tensor:

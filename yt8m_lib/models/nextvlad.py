@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import SoftAssignment, l2_normalise, project
 from yt8m_lib.models.gating import Excitation
 from yt8m_lib.models.normalization import Affine, BatchNorm
@@ -133,10 +133,10 @@ class NeXtVLAD(keras.layers.Layer):
 
     def cost(self, frames: int) -> Cost:
         """``x W``: T D G F; ``e U``: T (G F) G; assignment: T (G F) (G K); the sums: T G K F."""
-        attention = product(frames, *self.attention.shape)
-        sums = product(self.clusters, frames * self.groups, self.part)
+        attention = product_cost(frames, *self.attention.shape)
+        sums = product_cost(self.clusters, frames * self.groups, self.part)
         return (
-            product(frames, *self.kernel.shape, of_data=True)
+            product_cost(frames, *self.kernel.shape, of_data=True)
             + attention
             + self.assignment.cost(frames, of_data=False)
             + sums
@@ -249,7 +249,7 @@ class NeXtVLADEncoder(keras.layers.Layer):
 
     def cost(self, frames: int) -> Cost:
         """The poolings' of so many frames a video, ``z W1``: Z H, and the gate's."""
-        vector = product(1, *self.kernel.shape) + self.gate.cost()
+        vector = product_cost(1, *self.kernel.shape) + self.gate.cost()
         return sum((pooling.cost(frames) for pooling in self.poolings), vector)
 
     def _affines(self, streams: Sequence[tf.Tensor], training: bool) -> list[Affine]:

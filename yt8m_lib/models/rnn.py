@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from yt8m_lib.costs import Cost, product
+from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -108,7 +108,7 @@ class RecurrentEncoder(keras.layers.Layer):
 def _cell_cost(layer: keras.layers.RNN, frames: int, of_data: bool) -> Cost:
     """``x W`` and ``h U`` for each frame, with U read again for each."""
     state = layer.cell.recurrent_kernel.shape
-    once = product(frames, *layer.cell.kernel.shape, of_data) + product(frames, *state)
+    once = product_cost(frames, *layer.cell.kernel.shape, of_data) + product_cost(frames, *state)
     return once + Cost(kernel_reads=frames * state[0] * state[1], time_steps=frames)
 
 
