@@ -70,7 +70,7 @@ class Cost:
         return FLOAT * (held + batch * self.kept)
 
 
-def product(rows: int, inputs: int, outputs: int, of_data: bool = False) -> Cost:
+def product_cost(rows: int, inputs: int, outputs: int, of_data: bool = False) -> Cost:
     """The cost of ``[rows, inputs] x [inputs, outputs]`` a video.
 
     Args:

@@ -39,6 +39,7 @@ Phase = Literal[
 ]
 Decode = Literal["once", "call"]
 Inference = Literal["valid_frames", "sample_all", "random_frames"]
+Precision = Literal["float32", "mixed_bfloat16"]
 PHASES: tuple[Phase, ...] = Phase.__args__
 
 
@@ -82,6 +83,10 @@ class Data(Settings):
     frames: Frames = 24  # frames simulated around a video-level mean
     max_frames: Frames = 300  # frames read from a frame-level record at most
     cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs
+    # Where shards of an object store are copied to when first read, and how much of the disk that
+    # may take: those not read for longest go, one that is larger is read in place.
+    cache_folder: Unidentified[Place | None] = None
+    cache_bytes: Unidentified[Bytes] = 100_000_000_000
 
     @model_validator(mode="after")
     def _classes_in_vocabulary(self) -> Self:
@@ -114,6 +119,26 @@ class Training(Settings):
     clip_norm: Annotated[float, Field(gt=0)] = 1.0
     batch_norm_decay: Annotated[float, Field(gt=0, lt=1)] = 0.999
     checkpoint_minutes: Unidentified[Annotated[float, Field(ge=0)]] = 10.0
+    # How a step is computed. Each is left out of the identity of what is made where it is the one
+    # that there was before it could be chosen.
+    precision: Annotated[Precision, Field(exclude_if=lambda given: given == "float32")] = "float32"
+    # One program for the whole step. It is compiled anew for each shape of a batch: families that
+    # sample frames have two (an epoch's last batch), the others one for each length of frames.
+    xla: Annotated[bool, Field(exclude_if=lambda given: not given)] = False
+    # One seed, one result: what resuming bit for bit rests on. On a GPU some operations are slower
+    # so (how much was not measured), and one that has no deterministic form is an error there.
+    deterministic: Annotated[bool, Field(exclude_if=bool)] = True
+    # Devices of this machine that share each batch: GPUs, or where there is none parts of the CPU.
+    replicas: Annotated[Whole, Field(ge=1, le=64, exclude_if=lambda given: given == 1)] = 1
+
+    @model_validator(mode="after")
+    def _one_way_of_running_a_step(self) -> Self:
+        if self.xla and self.replicas > 1:
+            raise ValueError(
+                f"xla and replicas ({self.replicas}): replicas add up their batch statistics amid "
+                "a step, which a compiled step cannot; give one of them"
+            )
+        return self
 
 
 class Averaging(Settings):
@@ -254,6 +279,11 @@ class Params(Settings):
         self._check_students()
         widths = [stream.width for stream in self.data.streams]
         for name, model in self.models.items():
+            if model.traits.draws and self.training.replicas > 1:
+                raise ValueError(
+                    f"models, {name}: {model.family} draws what it drops for a whole batch, so "
+                    f"replicas would train another model; set training.replicas=1"
+                )
             try:
                 model.check_streams(widths)
             except ValueError as error:

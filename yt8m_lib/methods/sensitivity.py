@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.data.records import Records
-from yt8m_lib.methods.training import loss_and_gradients
+from yt8m_lib.methods.losses import loss_and_gradients
 from yt8m_lib.models.video_model import VideoModel
 
 BATCH, VIDEOS = 16, 1200

@@ -18,10 +18,22 @@ from yt8m_lib.data.shards import DataError
 from yt8m_lib.errors import UserError
 from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
+from yt8m_lib.methods.devices import deterministic_or_said, strategy_for
+from yt8m_lib.methods.losses import cross_entropy, loss_and_gradients, mixed_cross_entropy
+from yt8m_lib.methods.training_step import Step
 from yt8m_lib.models.frames import sample_frames
 from yt8m_lib.settings import Model, Training
 
-EPSILON = 1e-5  # added inside each logarithm of the loss
+__all__ = [
+    "Trainer",
+    "TrainingError",
+    "cross_entropy",
+    "loss_and_gradients",
+    "make_optimizer",
+    "mixed_cross_entropy",
+    "rate_schedule",
+]
+
 REPORT_SECONDS = 20.0  # between two progress lines within an epoch
 NO_NUMBER = "the loss is not finite"  # by which the check within a step is known
 
@@ -30,46 +42,6 @@ History = list[dict[str, float]]
 
 class TrainingError(UserError):
     """A training diverged; the message says which model, where, and what to change."""
-
-
-def cross_entropy(
-    targets: tf.Tensor,
-    predictions: tf.Tensor,
-    epsilon: float = EPSILON,
-    counts: tf.Tensor | float = 1.0,
-) -> tf.Tensor:
-    """Binary cross entropy, summed over classes, averaged over videos (eq. 2, as released).
-
-    Args:
-        targets: [B, V] labels in {0, 1} or soft targets in [0, 1], times ``counts``.
-        predictions: [B, V] probabilities.
-        epsilon: added inside each logarithm.
-        counts: [B, V] how much each class of each video counts, where not all count 1.
-
-    Returns:
-        A scalar, in nats a video.
-    """
-    log_yes = tf.math.log(predictions + epsilon)
-    log_no = tf.math.log(1.0 - predictions + epsilon)
-    return -tf.reduce_mean(tf.reduce_sum(targets * log_yes + (counts - targets) * log_no, axis=1))
-
-
-def mixed_cross_entropy(
-    labels: tf.Tensor,
-    soft_targets: tf.Tensor,
-    predictions: tf.Tensor,
-    label_weight: float,
-    epsilon: float = EPSILON,
-    rated: tf.Tensor | None = None,
-) -> tf.Tensor:
-    """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
-
-    The cross entropy is linear in its targets, so it is computed once, of the mixed targets. Where
-    labels are known for the ``rated`` classes alone, a teacher's word counts for the others, too.
-    """
-    mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
-    counts = 1.0 if rated is None else label_weight * rated + (1.0 - label_weight)
-    return cross_entropy(mixed, predictions, epsilon, counts)
 
 
 def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
@@ -90,47 +62,6 @@ def rate_schedule(model: Model, decay_videos: int, divisor: float = 1.0) -> Any:
     return keras.optimizers.schedules.ExponentialDecay(
         model.rate / divisor, steps, model.rate_decay, staircase=True
     )
-
-
-def loss_and_gradients(
-    model: keras.Model,
-    batch: dict[str, tf.Tensor],
-    label_weight: float = 1.0,
-    epsilon: float = EPSILON,
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """One forward and backward pass with batch statistics.
-
-    Args:
-        model: as built by ``models.build``.
-        batch: ``frames`` [B, T, 1152] uint8, ``num_frames`` [B], ``labels`` [B, V]; where
-            ``label_weight`` is below 1, ``soft_targets`` [B, V]; where not all labels are known,
-            ``rated`` [B, V]; and for models that draw random
-            numbers ``seed`` int [2], which decides them.
-        label_weight: lambda, the weight of the labels' own loss.
-        epsilon: added inside each logarithm of the loss.
-
-    Returns:
-        The loss on the targets, the L2 penalty, the predictions [B, V], and a gradient for each
-        trainable variable (of the sum of both, not clipped yet).
-    """
-    with tf.GradientTape() as tape:
-        predictions = model(batch, training=True)
-        if label_weight < 1.0:
-            loss = mixed_cross_entropy(
-                batch["labels"],
-                batch["soft_targets"],
-                predictions,
-                label_weight,
-                epsilon,
-                batch.get("rated"),
-            )
-        else:
-            rated = batch.get("rated", 1.0)
-            loss = cross_entropy(batch["labels"], predictions, epsilon, rated)
-        penalty = tf.add_n(model.losses) if model.losses else tf.constant(0.0)
-        total = loss + penalty
-    variables = [variable.value for variable in model.trainable_variables]
-    return loss, penalty, predictions, tape.gradient(total, variables)
 
 
 def not_finite(variables: Sequence[keras.Variable]) -> list[keras.Variable]:
@@ -175,8 +106,10 @@ class Trainer:
         self.seed, self.label_weight, self.averages, self.say = seed, label_weight, averages, say
         self.on_epoch, self.name = on_epoch, name or spec.architecture
         schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
-        self.optimizer = make_optimizer(schedule, settings.clip_norm)
-        self.optimizer.build(model.trainable_variables)
+        with strategy_for(settings.replicas).scope():
+            self.optimizer = make_optimizer(schedule, settings.clip_norm)
+            self.optimizer.build(model.trainable_variables)
+        self.step = Step(model, self.optimizer, spec, settings, label_weight)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.epoch_step = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.loss_sum = tf.Variable(0.0, trainable=False, dtype=tf.float64)
@@ -213,7 +146,8 @@ class Trainer:
         for number, batch in enumerate(batches, first + 1):
             seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
             try:
-                step(batch, seed)
+                with deterministic_or_said():
+                    step(batch, seed)
             except tf.errors.InvalidArgumentError as error:
                 if NO_NUMBER not in error.message:
                     raise
@@ -243,12 +177,12 @@ class Trainer:
                 batch["frames"], batch["num_frames"], self.settings.frames, seed
             )
             batch = batch | {"frames": frames, "num_frames": num_frames}
-        loss, _, _, gradients = loss_and_gradients(
-            self.model, batch | {"seed": seed}, self.label_weight, self.spec.loss_epsilon or EPSILON
-        )
+        # Names of videos teach nothing, and neither XLA nor a GPU takes text.
+        batch = {name: values for name, values in batch.items() if name != "id"}
+        loss, gradients = self.step.passes(batch | {"seed": seed})
         # Before anything changes, so that the weights show where it began.
         with tf.control_dependencies([tf.debugging.check_numerics(loss, NO_NUMBER)]):
-            self.optimizer.apply(gradients, self.model.trainable_variables)
+            self.step.update(gradients)
             for average in self.averages:
                 average.update()
             self.epoch_step.assign_add(1)

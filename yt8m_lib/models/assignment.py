@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.normalization import Affine, BatchNorm
+from yt8m_lib.models.products import product
 
 TINY = 1e-12  # keeps the length of a zero vector from dividing by zero
 
@@ -49,7 +50,7 @@ def project(rows: tf.Tensor, kernel: tf.Tensor, affine: Affine) -> tf.Tensor:
     Returns:
         float32 [N, C].
     """
-    projected = tf.matmul(rows, tf.expand_dims(affine.scale, 1) * kernel)
+    projected = product(rows, tf.expand_dims(affine.scale, 1) * kernel)
     return projected + tf.matmul(tf.expand_dims(affine.shift, 0), kernel)
 
 
@@ -113,7 +114,7 @@ class SoftAssignment(keras.layers.Layer):
         """
         kernel = tf.convert_to_tensor(self.kernel)
         rows = tf.reshape(frames, [-1, frames.shape[-1]])  # [B, T, D] -> [B * T, D]
-        logits = project(rows, kernel, affine) if affine else tf.matmul(rows, kernel)
+        logits = project(rows, kernel, affine) if affine else product(rows, kernel)
         logits = self.norm(logits, training=training)
         logits = tf.reshape(logits, [-1, self.clusters])  # [B * T, G * K] -> [B * T * G, K]
         counts = tf.cast(tf.reshape(valid, [-1, 1]), tf.float32)  # [B, T, G] -> [B * T * G, 1]

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.costs import Cost, product_cost
+from yt8m_lib.models.products import product
 
 MIXTURES = 2  # experts a class; one more gate, a dummy, says "no"
 MOE_PENALTY, LOGISTIC_PENALTY = 1e-6, 1e-8
@@ -45,9 +46,9 @@ class MixtureOfExperts(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Classify float32 [B, H]; returns probabilities [B, V]."""
-        gates = tf.matmul(inputs, self.gates)
+        gates = product(inputs, self.gates)
         gates = tf.reshape(gates, [-1, self.classes, MIXTURES + 1])  # [B, V * 3] -> [B, V, 3]
-        experts = tf.matmul(inputs, self.experts) + self.bias
+        experts = product(inputs, self.experts) + self.bias
         experts = tf.reshape(experts, [-1, self.classes, MIXTURES])  # [B, V * 2] -> [B, V, 2]
         shares = tf.nn.softmax(gates)[:, :, :MIXTURES]
         return tf.reduce_sum(shares * tf.sigmoid(experts), axis=2)
@@ -100,7 +101,7 @@ class Logistic(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         """Classify float32 [B, H]; returns probabilities [B, V]."""
-        return tf.sigmoid(tf.matmul(inputs, self.kernel) + self.bias)
+        return tf.sigmoid(product(inputs, self.kernel) + self.bias)
 
     def cost(self) -> Cost:
         """``h W``: H V."""

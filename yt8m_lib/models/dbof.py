@@ -11,6 +11,7 @@ from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, l2_normalise
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.models.products import product
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -99,7 +100,7 @@ class GatedDBoF(Pooling):
         """Pool float32 [B, T, D] to [B, K] of length 1."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         strongest = l2_normalise(tf.reduce_max(shares, axis=1))
-        logits = tf.matmul(tf.matmul(strongest, self.reduction), self.expansion)
+        logits = product(product(strongest, self.reduction), self.expansion)
         gates = tf.sigmoid(self.gate_norm(logits, training=training))
         return l2_normalise(gates * tf.reduce_sum(shares, axis=1))
 

@@ -10,6 +10,7 @@ from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, l2_normalise, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.models.products import product
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -57,8 +58,8 @@ class FisherVector(Pooling):
         """Pool float32 [B, T, D] to [B, 2 D K]: f1 then f2, each of length 1 and row-major."""
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
-        sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
-        squares = tf.matmul(shares, tf.square(frames), transpose_a=True)  # [B, K, D]
+        sums = product(shares, frames, transpose_a=True)  # [B, K, D]
+        squares = product(shares, tf.square(frames), transpose_a=True)  # [B, K, D]
         # (x - c) / s = frame * slope + offset, so that f1 is the sum of its share and f2 that of
         # its square less 1. Clusters come before features, so the features' factors lie last.
         spread = tf.transpose(tf.square(self.covariance) + 1e-6)  # [K, D]

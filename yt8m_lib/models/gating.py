@@ -8,6 +8,7 @@ import tensorflow as tf
 from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian
 from yt8m_lib.models.normalization import BatchNorm
+from yt8m_lib.models.products import product
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -49,7 +50,7 @@ class Hidden(keras.layers.Layer):
 
     def call(self, pooled: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Project float32 [B, Z] to [B, H]."""
-        hidden = tf.matmul(pooled, self.kernel)
+        hidden = product(pooled, self.kernel)
         if self.relu:
             return tf.nn.relu6(self.norm(hidden, training=training))
         return hidden + self.bias
@@ -80,7 +81,7 @@ class Gating(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Gate float32 [B, N]; the shape stays."""
-        return inputs * tf.sigmoid(self.norm(tf.matmul(inputs, self.kernel), training=training))
+        return inputs * tf.sigmoid(self.norm(product(inputs, self.kernel), training=training))
 
     def cost(self) -> Cost:
         """``x G``: N^2; the batch norm and the gate are kept beside it."""
@@ -116,8 +117,8 @@ class Excitation(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Gate float32 [B, N]; the shape stays."""
-        squeezed = self.norm(tf.matmul(inputs, self.squeeze), training=training)  # [B, N / r]
-        return inputs * tf.sigmoid(tf.matmul(tf.nn.relu(squeezed), self.excite))
+        squeezed = self.norm(product(inputs, self.squeeze), training=training)  # [B, N / r]
+        return inputs * tf.sigmoid(product(tf.nn.relu(squeezed), self.excite))
 
     def cost(self) -> Cost:
         """``x P`` and its product with Q: 2 N^2 / r."""

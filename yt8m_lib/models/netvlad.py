@@ -10,6 +10,7 @@ from yt8m_lib.costs import Cost, product_cost
 from yt8m_lib.models.assignment import gaussian, normalise_clusters
 from yt8m_lib.models.normalization import Affine
 from yt8m_lib.models.pooling import Pooling, PoolingEncoder, make_pooling_encoder
+from yt8m_lib.models.products import product
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -41,7 +42,7 @@ class LightVLAD(Pooling):
         shares = self.assignment(frames, valid, affine, training=training)  # [B, T, K]
         # x = frame * scale + shift, summed: scale and shift leave the sum over frames. Clusters
         # come before features here, as what all clusters share then lies in the last axis.
-        sums = tf.matmul(shares, frames, transpose_a=True)  # [B, K, D]
+        sums = product(shares, frames, transpose_a=True)  # [B, K, D]
         mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
         residuals = normalise_clusters(affine.scale * sums + mass * self._offset(affine))
         residuals = tf.transpose(residuals, [0, 2, 1])  # [B, K, D] -> [B, D, K]

@@ -16,6 +16,7 @@ from yt8m_lib.models.assignment import SoftAssignment, l2_normalise, project
 from yt8m_lib.models.gating import Excitation
 from yt8m_lib.models.normalization import Affine, BatchNorm
 from yt8m_lib.models.pooling import poolings_of, set_poolings
+from yt8m_lib.models.products import product
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -118,13 +119,13 @@ class NeXtVLAD(keras.layers.Layer):
         batch, count = tf.shape(frames)[0], tf.shape(frames)[1]
         rows = tf.reshape(frames, [-1, frames.shape[-1]])  # [B, T, D] -> [B * T, D]
         expanded = project(rows, tf.convert_to_tensor(self.kernel), affine) + self.bias
-        attention = tf.sigmoid(tf.matmul(expanded, self.attention) + self.attention_bias)
+        attention = tf.sigmoid(product(expanded, self.attention) + self.attention_bias)
         attention *= tf.cast(tf.reshape(valid, [-1, 1]), tf.float32)  # [B * T, G]
         # [B * T, G * F] -> [B, T, G * F], and the same values as G short frames in place of one
         expanded = tf.reshape(expanded, [batch, count, self.groups * self.part])
         short = tf.reshape(expanded, [batch, count * self.groups, self.part])
         shares = self.assignment(expanded, attention, training=training)  # [B, T * G, K]
-        sums = tf.matmul(shares, short, transpose_a=True)  # [B, K, F]
+        sums = product(shares, short, transpose_a=True)  # [B, K, F]
         mass = tf.expand_dims(tf.reduce_sum(shares, axis=1), 2)  # [B, K, 1]
         residuals = l2_normalise(sums - mass * tf.transpose(self.centres))
         # [B, K, F] -> [B, F, K] -> [B, F * K]
@@ -244,7 +245,7 @@ class NeXtVLADEncoder(keras.layers.Layer):
         pooled = tf.concat(pooled, axis=1)  # [B, Z]
         if training and self.dropout:
             pooled = tf.nn.experimental.stateless_dropout(pooled, self.dropout, seed)
-        hidden = self.norm(tf.matmul(pooled, self.kernel), training=training)
+        hidden = self.norm(product(pooled, self.kernel), training=training)
         return self.gate(hidden, training=training)
 
     def cost(self, frames: int) -> Cost:

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.costs import Cost, product_cost
+from yt8m_lib.models.cells import GRUCell, LSTMCell
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -85,10 +86,10 @@ class RecurrentEncoder(keras.layers.Layer):
 
     def _layer(self, name: str, inputs: int, cells: int, **options: bool) -> keras.layers.RNN:
         if self.cell == "lstm":
-            kind = keras.layers.LSTM
+            kind, own = keras.layers.LSTM, LSTMCell
             blocks = (4,)
         else:
-            kind = keras.layers.GRU
+            kind, own = keras.layers.GRU, GRUCell
             blocks = (2, 1)
             options |= {"reset_after": self.reset_after}
             options |= {"bias_initializer": _open_gates(cells)}
@@ -99,6 +100,8 @@ class RecurrentEncoder(keras.layers.Layer):
             name=name,
             **options,
         )
+        # Keras makes its cells itself, and making another would draw a seed from the model's.
+        layer.cell.__class__ = own
         # Keras gives each cell a random state for dropout, which these do not have.
         layer.cell._seed_generators.clear()
         layer.build((None, None, inputs))

@@ -4,6 +4,7 @@ from yt8m_lib import models
 from yt8m_lib.data.records import Records
 from yt8m_lib.experiment.answers import MODEL
 from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.methods.devices import strategy_for
 from yt8m_lib.phases.following import follow, measure_averages
 from yt8m_lib.phases.training import forget_models
 
@@ -19,7 +20,8 @@ def average(run: RunLog, train: Records, validation: Records) -> None:
 def fit(run: RunLog, train: Records) -> None:
     """Train on while averages follow; what is reached from here decides the weights."""
     forget_models()
-    model = models.load(run.parent("teacher").file(MODEL))
+    with strategy_for(run.step.settings.training.replicas).scope():
+        model = models.load(run.parent("teacher").file(MODEL))
     follow(run, model, train, videos=int(run.parent("data").metrics["train_videos"]))
 
 

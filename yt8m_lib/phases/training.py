@@ -8,6 +8,7 @@ from yt8m_lib.data.records import Records
 from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods.averaging import Average
+from yt8m_lib.methods.devices import strategy_for
 from yt8m_lib.methods.training import Trainer
 from yt8m_lib.models.video_model import VideoModel
 
@@ -31,7 +32,8 @@ def fresh_model(run: RunLog) -> VideoModel:
     forget_models()
     keras.utils.set_random_seed(run.seed)
     data, decay = settings.data, settings.training.batch_norm_decay
-    return models.build(settings.model, data.classes, decay, data.streams, data.l2_normalise)
+    with strategy_for(settings.training.replicas).scope():
+        return models.build(settings.model, data.classes, decay, data.streams, data.l2_normalise)
 
 
 def make_trainer(
