@@ -19,7 +19,7 @@ from yt8m_lib.settings import ROOT, Params
 # Settings that are paths or globs: ``/data [1] #2: a/*.tfrecord`` is one, and no YAML.
 PATHS = (
     "results", "data.files", "data.train", "data.validation", "data.vocabulary_file",
-    "distillation.soft_targets", "tracking.uri", "tracking.artifacts",
+    "data.cache_folder", "distillation.soft_targets", "tracking.uri", "tracking.artifacts",
 )  # fmt: skip
 
 

@@ -25,7 +25,8 @@ LEFT_OUT = tuple(
     f"{PACKAGE}.{name}"
     for name in (
         "settings", "model_settings", "values", "params", "families", "catalogue", "errors",
-        "files", "sources", "costs", "cli", "experiment", "report", "data.faults",
+        "files", "bounded_cache", "sources", "costs", "cli", "experiment", "report", "data.faults",
+        "data.nearby",
     )
 )  # fmt: skip
 

@@ -23,6 +23,7 @@ from yt8m_lib.data.in_memory import InMemory
 from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
 from yt8m_lib.data.listing import readable, size_of
+from yt8m_lib.data.nearby import nearest_copy
 from yt8m_lib.data.record_kinds import (
     RecordKind,
     check_kind,
@@ -32,7 +33,7 @@ from yt8m_lib.data.record_kinds import (
     kind_of_shard,
     write_records,
 )
-from yt8m_lib.data.shards import DataError, digest, find, shards, sidecar_paths, split
+from yt8m_lib.data.shards import DataError, digest, find, part_of, shards, sidecar_paths, split
 from yt8m_lib.data.soft_targets import check_sidecars, dense_soft_targets, write_soft_targets
 from yt8m_lib.data.video_level import MeanVideo
 from yt8m_lib.settings import Data
@@ -47,6 +48,7 @@ __all__ = [
     "find",
     "inspect",
     "kind_of_shard",
+    "part_of",
     "shards",
     "sidecar_paths",
     "split",
@@ -149,7 +151,8 @@ class Records:
     ) -> tf.data.Dataset:
         """Batches straight from the shards, in parallel, in an order that the seed decides."""
         parse = _parser(self.data, self.labels, sidecars is not None)
-        pairs = _serialised(self.files, self._sizes, sidecars, seed, self._kind).skip(skip * size)
+        pairs = _serialised(self.files, self._sizes, sidecars, seed, self._kind, self.data)
+        pairs = pairs.skip(skip * size)
         chunk = self._kind.chunk(self.data)
         if chunk is None:
             batches = pairs.batch(size, drop_remainder)
@@ -185,6 +188,7 @@ def _serialised(
     sidecars: Sequence[str] | None,
     seed: tuple[int, int] | None,
     kind: RecordKind,
+    data: Data,
 ) -> tf.data.Dataset:
     """Pairs of a serialised video and its serialised soft targets ("" without sidecars)."""
     order = np.arange(len(files))
@@ -194,8 +198,9 @@ def _serialised(
     places = tf.data.Dataset.from_tensor_slices(tuple(c[order] for c in columns))
     if seed is None:  # what is trained on in a shuffled order was inspected before
         places = places.map(_without_overrun)
+    near, opened = nearest_copy(data), _with_soft_targets if sidecars else _without_soft_targets
     pairs = places.interleave(
-        functools.partial(_with_soft_targets if sidecars else _without_soft_targets, kind),
+        lambda file, size, other: opened(kind, near(file), size, near(other) if sidecars else ""),
         cycle_length=1 if seed is None else _INTERLEAVED,
         num_parallel_calls=tf.data.AUTOTUNE,
         deterministic=True,

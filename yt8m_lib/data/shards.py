@@ -185,6 +185,37 @@ def shares(total: int, parts: int) -> list[int]:
     return [total * (i + 1) // parts - total * i // parts for i in range(parts)]
 
 
+def part_of(files: Sequence[str], part: int, parts: int) -> list[str]:
+    """One of several parts of some shards, for work that is split over tasks.
+
+    The parts are as equal in bytes as taking the largest shards first makes them, and follow from
+    the shards' names and sizes alone, so that every task finds the same ones by itself.
+
+    Args:
+        files: the shards.
+        part: which part, counted from 1.
+        parts: how many there are; more than there are shards leaves some without any.
+
+    Returns:
+        The part's shards, in the given order.
+
+    Raises:
+        DataError: when a shard is not there.
+    """
+    sizes = {}
+    for file in files:
+        with readable(file):
+            sizes[file] = size_of(file)
+    filled = [0] * parts
+    mine = set()
+    for file in sorted(files, key=lambda file: (-sizes[file], base_name(file), file)):
+        emptiest = filled.index(min(filled))
+        filled[emptiest] += sizes[file]
+        if emptiest == part - 1:
+            mine.add(file)
+    return [file for file in files if file in mine]
+
+
 def sidecar_paths(files: Iterable[str], folder: str | Path) -> list[str]:
     """Where the soft targets of each source shard lie: the same base name, in ``folder``.
 
