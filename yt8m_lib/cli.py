@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from yt8m_lib import commands, data_commands, plan_commands
+from yt8m_lib import commands, data_commands, part_commands, plan_commands
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError, outside_cause
 from yt8m_lib.files import expanded
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except KeyboardInterrupt:
         kept = {commands.run: RUN_INTERRUPTED}
-        kept |= dict.fromkeys((commands.predict, data_commands.pack), SHARDS_KEPT)
+        by_shard = (commands.predict, data_commands.pack, part_commands.soft_targets)
+        kept |= dict.fromkeys(by_shard, SHARDS_KEPT)
         _fail(kept.get(options.action, INTERRUPTED), 130)
     except BrokenPipeError:
         # What is left in the buffer goes nowhere, else Python would complain at its end.
@@ -109,6 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_pack(parsers)
     _add_import(parsers)
     _add_split(parsers)
+    part_commands.add_soft_targets(parsers, _command)
     return parser
 
 

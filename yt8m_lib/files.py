@@ -162,6 +162,16 @@ def expanded(path: str) -> str:
     return path if is_remote(path) or os.path.lexists(path) else os.path.expanduser(path)
 
 
+def seen_from(folder: str | Path, path: str) -> str:
+    """A path as it is seen from a folder; one on an object store is the same from everywhere."""
+    return path if is_remote(path) else os.path.join(folder, path)
+
+
+def exists(path: str) -> bool:
+    """Whether a local or remote file or folder is there."""
+    return gfile().exists(path) if is_remote(path) else os.path.exists(path)
+
+
 def is_remote(path: str) -> bool:
     """Whether a path names an object store rather than a local file."""
     return "://" in path

@@ -36,6 +36,7 @@ from yt8m_lib.experiment.runs import (
 )
 from yt8m_lib.experiment.steps import Step
 from yt8m_lib.experiment.store import connect, create_experiment
+from yt8m_lib.files import exists, seen_from
 from yt8m_lib.settings import ROOT, Params
 
 DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its kernels
@@ -216,9 +217,9 @@ class Experiment:
                 for fingerprint in finished.fingerprints:
                     self._known.setdefault(fingerprint, []).append(finished)
 
-    def folder_of(self, name: str) -> Path:
+    def folder_of(self, name: str) -> str:
         """A folder that a run names: one within the results is seen from there."""
-        return ROOT / self.params.results / name
+        return seen_from(ROOT / self.params.results, name)
 
     def _made(self, step: Step) -> FinishedRun | None:
         """The finished run whose result is the one that this step would make."""
@@ -226,7 +227,7 @@ class Experiment:
         found = next((run for run in known if run.files.are_there()), None)
         if found and found.has(f"{SOFT_TARGETS}.json"):
             folder = self.folder_of(found.json(SOFT_TARGETS)["folder"])
-            return found if folder.exists() else None
+            return found if exists(folder) else None
         return found
 
     def _up_to_date(self, step: Step) -> FinishedRun | None:

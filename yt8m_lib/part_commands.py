@@ -1,0 +1,54 @@
+"""Commands that do one part of a work that several tasks share; ``cli`` adds them."""
+
+import argparse
+import re
+from typing import Any
+
+from yt8m_lib.params import check_data, load
+
+
+def add_soft_targets(parsers: Any, command: Any) -> None:
+    """Add ``yt8m soft-targets``.
+
+    Args:
+        parsers: of the command line.
+        command: makes a command's parser; see ``cli``.
+    """
+    text = "predict one part of an experiment's soft targets; `yt8m run` then finds them there"
+    parser = command(parsers, "soft-targets", soft_targets, text, "PARAMS")
+    parser.add_argument(
+        "--part",
+        metavar="K/N",
+        type=part_of,
+        default=(1, 1),
+        help="the part K of N of the training shards: a task each, on any machines (all of them)",
+    )
+
+
+def soft_targets(options: argparse.Namespace) -> None:
+    """Write the sidecars of one part of the training shards, and finish no step."""
+    from yt8m_lib.experiment.tracking import Experiment
+    from yt8m_lib.methods import devices
+
+    params = load(options.params, options.overrides)
+    check_data(params)
+    devices.prepare(params.training.deterministic)
+    from yt8m_lib.phases import distillation
+
+    experiment = Experiment(params, "distillation")
+    written = distillation.write_part(experiment, *options.part)
+    part, parts = options.part
+    print(f"part {part} of {parts} is there for: {', '.join(written) or 'no step that is ready'}")
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """``K/N`` as two numbers.
+
+    Raises:
+        argparse.ArgumentTypeError: unless K is one of 1 to N.
+    """
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", text)
+    part, parts = map(int, found.groups()) if found else (0, 0)
+    if not 1 <= part <= parts:
+        raise argparse.ArgumentTypeError(f"K/N is wanted, K from 1 to N, such as 2/4; got {text!r}")
+    return part, parts
