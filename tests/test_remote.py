@@ -142,7 +142,7 @@ def test_parts_of_shards_are_every_shard_once_and_about_equal(tmp_path):
         assert split == [shards.part_of(files, part, parts) for part in range(1, parts + 1)]
     by_bytes = [sum(sizes[files.index(f)] for f in shards.part_of(files, n, 3)) for n in (1, 2, 3)]
     assert max(by_bytes) - min(by_bytes) <= 5
-    elsewhere = [shutil.copy(file, tmp_path / f"again-{Path(file).name}") for file in files]
+    elsewhere = [str(shutil.copy(f, tmp_path / f"again-{Path(f).name}")) for f in files]
     assert [Path(f).name[6:] for f in shards.part_of(elsewhere, 2, 3)] == [
         Path(f).name for f in shards.part_of(files, 2, 3)
     ]

@@ -1,6 +1,7 @@
 """Commands that do one part of a work that several tasks share; ``cli`` adds them."""
 
 import argparse
+import fcntl
 import re
 from typing import Any
 
@@ -27,11 +28,14 @@ def add_soft_targets(parsers: Any, command: Any) -> None:
 
 def soft_targets(options: argparse.Namespace) -> None:
     """Write the sidecars of one part of the training shards, and finish no step."""
+    from yt8m_lib.experiment import locks
     from yt8m_lib.experiment.tracking import Experiment
     from yt8m_lib.methods import devices
 
     params = load(options.params, options.overrides)
     check_data(params)
+    # As a notebook's kernel does: a driver that comes meanwhile waits for the end of this process.
+    locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
     devices.prepare(params.training.deterministic)
     from yt8m_lib.phases import distillation
 

@@ -1,6 +1,5 @@
 """Distillation (sec. 3.1 and 4.2): choose a family's teachers, train students on what they say."""
 
-import fcntl
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -8,7 +7,6 @@ import pandas as pd
 from yt8m_lib import models
 from yt8m_lib.data import records
 from yt8m_lib.data.records import Records
-from yt8m_lib.experiment import locks
 from yt8m_lib.experiment.answers import MODEL, PREDICTIONS, SOFT_TARGETS
 from yt8m_lib.experiment.runs import FinishedRun, RunLog
 from yt8m_lib.experiment.steps import SoftTargetsStep
@@ -75,8 +73,6 @@ def write_part(
     Returns:
         The names of the steps that a part was written for.
     """
-    # The driver, which sweeps up what killed processes left half-written, waits for this one.
-    locks.hold(experiment.params, "kernel.lock", fcntl.LOCK_SH)
     train, _ = records.shards(experiment.params)
     mine, written = records.part_of(train, part, parts), []
     for step in experiment.todo():
