@@ -99,9 +99,10 @@ def _repeats(params: Params) -> range:
 
 def _finished(params: Params, repeat: int) -> dict[str, dict[str, float]]:
     """The metrics of all finished steps, by key; none where there is no record."""
+    from yt8m_lib.experiment import servers
     from yt8m_lib.experiment.store import database
 
-    if not database(params).exists():
+    if not servers.address(params) and not database(params).exists():
         return {}
     import mlflow
 
