@@ -55,6 +55,7 @@ def start(folder, *more: str) -> subprocess.Popen:
     return subprocess.Popen(
         command(folder, *more), cwd=ROOT, text=True, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's `&` ignores it
     )  # fmt: skip
 
 

@@ -118,6 +118,7 @@ class _Worker:
 def _serve(gpu: str, connection: Connection) -> None:
     """Run the notebooks that come in, and send back what went wrong with each."""
     os.setsid()  # Ctrl-C reaches the driver, which passes it on
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's `&` has it ignored
     threading.Thread(target=_end_with_the_driver, daemon=True).start()
     if gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = gpu
