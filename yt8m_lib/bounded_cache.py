@@ -1,138 +1,159 @@
-"""A folder of copies that never outgrows a bound: what was not used for longest goes first.
+"""Files that were fetched from elsewhere, kept in a folder of bounded size for all processes.
 
-Processes of one machine may share a folder: a file is copied by one of them while the others wait
-for it, and a file that is in use stays. Nothing here knows what is copied, or from where.
+What was not used for longest goes first. An entry, a file or a folder, appears whole. While it is
+read it stays: whoever was given it holds a shared lock on it, which the operating system gives back
+when the process ends, and only what nobody holds goes.
 """
 
 import fcntl
-import hashlib
 import os
-from collections import deque
+import tempfile
+import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Lock
-from typing import IO
 
-HELD = 32  # files that a process was given last, and may be about to open
-_BUCKETS = 64  # of keys that wait for each other's copying
+from yt8m_lib.files import delete
 
 
 class BoundedCache:
-    """Copies of files by key.
-
-    The bound holds for finished copies; each process adds the one that it is copying. It is
-    exceeded, too, as long as more than that is in use: by a process that has a copy open under a
-    lock, which is the case for the last ``held`` that it was given.
+    """A folder of entries, each under a key of three parts such as ``run/0/model.keras``.
 
     Args:
-        folder: where the copies lie, made where it is missing; nothing else belongs in it.
-        max_bytes: of all copies together.
-        held: how many copies a process may be about to open, or still be reading.
+        folder: made if need be; several processes may share it.
+        limit: bytes that entries take together. One larger than that is kept until the next.
+        held: how many entries this process may be reading at once, whatever they take.
     """
 
-    def __init__(self, folder: str | Path, max_bytes: int, held: int = HELD):
-        self.folder, self.max_bytes, self.held = Path(folder), max_bytes, held
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._in_use: deque[IO[bytes]] = deque()
+    def __init__(self, folder: Path, limit: int, held: int = 1):
+        self.folder, self.limit, self.held = folder, limit, held
+        self._held: OrderedDict[str, int] = OrderedDict()  # open descriptors, the last used last
         self._threads = Lock()
 
-    def get(self, key: str, fetch: Callable[[Path], object]) -> Path:
-        """The local copy of what a key names, made now where there is none.
+    def get(self, key: str, fetch: Callable[[Path], Path]) -> Path:
+        """An entry, fetched where it is not here; others that want it meanwhile wait for it.
+
+        It stays until this process has asked for ``held`` others, and half the bound together.
 
         Args:
-            key: names what is copied, and changes when that changes.
-            fetch: writes the copy to the path that it is given; when it raises, nothing is kept.
-
-        Returns:
-            The copy's path. It is only to be read, and to be opened soon: it may go when ``held``
-            others were given to this process.
+            key: of the entry.
+            fetch: puts it into a folder that it is given, and says where in it.
         """
-        name = self._name(key)
-        path = self.folder / name
-        if self._used(path):
-            return path
-        with self._locked(f"copying-{int(name[:8], 16) % _BUCKETS}"):
-            while not self._used(path):  # another process may have made it, or made room of it
-                beside = self.folder / f".{name}.part"  # of a killed process, where there is one
-                try:
-                    fetch(beside)
-                    self._take_in(beside, path)
-                finally:
-                    beside.unlink(missing_ok=True)
-        return path
-
-    @property
-    def nbytes(self) -> int:
-        """The size of all finished copies."""
-        return sum(size for _, size, _ in self._copies())
-
-    def _name(self, key: str) -> str:
-        """A file name for a key: a hash, and the end of the key for people who look."""
-        plain = "".join(c if c.isalnum() or c in "._-" else "_" for c in os.path.basename(key))
-        return f"{hashlib.sha256(key.encode()).hexdigest()[:24]}-{plain[-80:]}"
-
-    def _used(self, path: Path) -> bool:
-        """Note that a copy is used now; False where it is not there."""
-        try:
-            file = open(path, "rb")  # noqa: SIM115 - open as long as it is in use
-        except FileNotFoundError:
-            return False
-        fcntl.flock(file, fcntl.LOCK_SH)
-        if not _is_at(file, path):  # it went in between
-            file.close()
-            return False
-        os.utime(path)
-        with self._threads:
-            self._in_use.append(file)
-            if len(self._in_use) > self.held:
-                self._in_use.popleft().close()
-        return True
-
-    def _take_in(self, beside: Path, path: Path) -> None:
-        with self._locked("room"):
-            self._make_room(beside.stat().st_size)
-            os.replace(beside, path)
-
-    def _make_room(self, needed: int) -> None:
-        """Delete the copies that were not used for longest and are not in use."""
-        copies = sorted(self._copies())
-        total = needed + sum(size for _, size, _ in copies)
-        for _, size, path in copies:
-            if total <= self.max_bytes:
-                return
-            if _delete_unused(path):
-                total -= size
-
-    def _copies(self) -> Iterator[tuple[int, int, Path]]:
-        """When each finished copy was last used, its bytes and its path."""
-        for path in self.folder.iterdir():
-            with suppress(FileNotFoundError):
-                if not path.name.startswith("."):
-                    about = path.stat()
-                    yield about.st_mtime_ns, about.st_size, path
+        while not self._hold(key):
+            with self._alone(key) as beside:
+                if not self._hold(key):
+                    self._place(key, fetch(beside))
+        return self.folder / key
 
     @contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
-        with open(self.folder / f".{name}.lock", "ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _alone(self, key: str) -> Iterator[Path]:
+        """A fresh folder to fetch an entry into, for one process and thread at a time."""
+        name = key.replace("/", "-")
+        lock = self._lock_of(f"{key}.fetching")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            beside = self.folder / ".fetching" / name
+            delete(beside)  # a killed process's
+            beside.mkdir(parents=True)
+            yield beside
+            delete(beside)
+        finally:
+            os.close(lock)
+
+    def put(self, key: str, path: Path) -> None:
+        """Keep a file of a scratch folder, which is moved, as the entry of a key."""
+        self._place(key, path)
+
+    def scratch(self) -> Path:
+        """A fresh folder to make an entry in; whoever asked deletes it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        # The sweep of an experiment's folder deletes it when this process was killed.
+        return Path(tempfile.mkdtemp(dir=self.folder, prefix=f".{os.getpid()}-"))
+
+    def _place(self, key: str, made: Path) -> None:
+        """Move an entry to its place; one that another process put there meanwhile is as good."""
+        place = self.folder / key
+        place.parent.mkdir(parents=True, exist_ok=True)
+        os.utime(made, (time.time(), made.stat().st_mtime))
+        try:
+            os.replace(made, place)
+        except OSError:
+            if not place.is_dir():  # a folder does not replace another
+                raise
+        self._hold(key)
+        self._make_room()
+
+    def _hold(self, key: str) -> bool:
+        """Take hold of an entry, and note when it was used; False when it is not there."""
+        place, lock = self.folder / key, self._lock_of(key)
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if not place.exists():
+            os.close(lock)
+            return False
+        os.utime(place, (time.time(), place.stat().st_mtime))
+        with self._threads:
+            self._let_go(key)
+            self._held[key] = lock
+            self._let_go_of_older()
+        return True
+
+    def _lock_of(self, key: str) -> int:
+        """An open lock of an entry: a file beside the entries, which stays when the entry goes."""
+        locks = self.folder / ".locks"
+        locks.mkdir(parents=True, exist_ok=True)
+        return os.open(locks / key.replace("/", "-"), os.O_RDWR | os.O_CREAT, 0o666)
+
+    def _let_go_of_older(self) -> None:
+        """Hold no more than half the bound; the last ``held`` entries in any case."""
+        taken = 0
+        for number, key in enumerate(reversed(list(self._held))):
+            taken += _size(self.folder / key)
+            if number >= self.held and taken > self.limit / 2:
+                self._let_go(key)
+
+    def _let_go(self, key: str) -> None:
+        descriptor = self._held.pop(key, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _make_room(self) -> None:
+        """Delete what was not used for longest and nobody holds, down to the bound."""
+        with open(self.folder / ".locks" / ".all", "a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entries = {path: _size(path) for path in self.folder.glob("[!.]*/*/*")}
+            total = sum(entries.values())
+            for path in sorted(entries, key=_last_used):
+                if total > self.limit and self._remove(path):
+                    total -= entries[path]
+
+    def _remove(self, path: Path) -> bool:
+        """Delete an entry, at once for all who look for it; False where somebody holds it."""
+        lock = self._lock_of(str(path.relative_to(self.folder)))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            beside = self.scratch()
+            with suppress(FileNotFoundError):
+                os.replace(path, beside / path.name)
+            delete(beside)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
 
 
-def _delete_unused(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        pass
-    return True
-
-
-def _is_at(file: IO[bytes], path: Path) -> bool:
-    """Whether an open file is the one that a path leads to."""
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; 0 for what is gone."""
     with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
+        if path.is_dir():
+            return sum(_size(inside) for inside in path.iterdir())
+        return path.stat().st_size
+    return 0
+
+
+def _last_used(path: Path) -> float:
+    with suppress(FileNotFoundError):
+        return path.stat().st_atime
+    return 0.0

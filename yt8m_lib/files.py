@@ -5,6 +5,7 @@ Only a path with ``://`` (``gs://bucket/...``) imports TensorFlow, for ``tf.io.g
 
 import glob
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -155,6 +156,14 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as beside, open(beside, "w", encoding="utf-8") as file:
         file.write(text)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it; of a link the link alone."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
 
 
 def expanded(path: str) -> str:

@@ -12,15 +12,19 @@ import numpy as np
 import tensorflow as tf
 
 from yt8m_lib.bounded_cache import BoundedCache
+from yt8m_lib.data.listing import base_name
 from yt8m_lib.files import is_remote, seen_from
 from yt8m_lib.settings import ROOT, Data
+from yt8m_lib.sources import digest_of
+
+OPEN = 32  # copies that a process was given last, and may be about to open
 
 
 def nearest_copy(data: Data) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function, for input pipelines, of a shard's path that gives the path to read it from."""
     if data.cache_folder is None:
         return lambda path: path
-    cache = BoundedCache(seen_from(ROOT, data.cache_folder), data.cache_bytes)
+    cache = BoundedCache(Path(seen_from(ROOT, data.cache_folder)), data.cache_bytes, OPEN)
 
     def local(path: bytes) -> np.ndarray:
         return np.array(copy_of(path.decode(), cache).encode(), object)
@@ -38,13 +42,14 @@ def copy_of(path: str, cache: BoundedCache) -> str:
         return path
     try:
         about = tf.io.gfile.stat(path)
-        if about.length > cache.max_bytes:
+        if about.length > cache.limit:
             return path
-        key = f"{about.length} {about.mtime_nsec} {path}"
-        return str(cache.get(key, lambda to: _copy(path, to)))
+        key = f"{digest_of(path)}/{about.length}-{about.mtime_nsec}/{base_name(path)}"
+        return str(cache.get(key, lambda folder: _copy(path, folder)))
     except (tf.errors.OpError, OSError):
         return path
 
 
-def _copy(path: str, to: Path) -> None:
-    tf.io.gfile.copy(path, str(to), overwrite=True)
+def _copy(path: str, folder: Path) -> Path:
+    tf.io.gfile.copy(path, str(folder / base_name(path)))
+    return folder / base_name(path)

@@ -3,12 +3,11 @@
 import json
 import os
 import re
-import shutil
 from contextlib import suppress
 from pathlib import Path
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.files import check_folder, write_text
+from yt8m_lib.files import check_folder, delete, write_text
 
 # All that is ever made in an experiment's folder; everything else in it belongs to somebody else.
 MADE = (
@@ -111,14 +110,6 @@ def remove(folder: Path) -> tuple[list[str], list[str]]:
         with suppress(OSError):  # a link to a folder
             folder.rmdir()
     return deleted, left
-
-
-def delete(path: Path) -> None:
-    """Delete a file, or a folder with all that is in it; of a link the link alone."""
-    if path.is_symlink() or not path.is_dir():
-        path.unlink(missing_ok=True)
-    else:
-        shutil.rmtree(path)
 
 
 def _is_older(folder: Path) -> bool:

@@ -16,10 +16,9 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from typing_extensions import override
 
+from yt8m_lib.bounded_cache import BoundedCache
 from yt8m_lib.experiment import servers, store
-from yt8m_lib.experiment.cache import Cache
-from yt8m_lib.experiment.folders import delete
-from yt8m_lib.files import written_whole
+from yt8m_lib.files import delete, written_whole
 from yt8m_lib.settings import Params
 
 
@@ -98,7 +97,10 @@ class Remote:
     """
 
     def __init__(self, address: str, folder: Path, limit: int):
-        self.client, self.cache = mlflow.MlflowClient(tracking_uri=address), Cache(folder, limit)
+        self.client, self.cache = (
+            mlflow.MlflowClient(tracking_uri=address),
+            BoundedCache(folder, limit),
+        )
         self._address = address
         self._repositories: dict[str, ArtifactRepository] = {}
         self._listed: dict[tuple[str, int], list[str]] = {}

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yt8m_lib.experiment.folders import delete
+from yt8m_lib.files import delete
 from yt8m_lib.settings import Params
 from yt8m_lib.sources import digest_of
 
