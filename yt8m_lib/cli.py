@@ -111,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_import(parsers)
     _add_split(parsers)
     part_commands.add_soft_targets(parsers, _command)
+    part_commands.add_evaluation(parsers, _command)
     return parser
 
 

@@ -246,13 +246,19 @@ def _some(files: list[str]) -> str:
 def evaluate(options: argparse.Namespace) -> None:
     """Print an exported model's metrics on labelled videos."""
     start_tensorflow()
-    import pandas as pd
-
     from yt8m_lib.methods import exported
-    from yt8m_lib.report import tables
 
     measured = exported.evaluate_exported(options.model, options.glob, per_class=options.per_class)
-    if options.json:
+    print_measured(measured, options.json)
+
+
+def print_measured(measured: dict[str, Any], as_json: bool) -> None:
+    """Print what an evaluation found."""
+    import pandas as pd
+
+    from yt8m_lib.report import tables
+
+    if as_json:
         print_json(measured)
         return
     thirds = measured.pop("by_frequency")

@@ -5,6 +5,8 @@ import fcntl
 import re
 from typing import Any
 
+from yt8m_lib import commands
+from yt8m_lib.files import expanded
 from yt8m_lib.params import check_data, load
 
 
@@ -24,6 +26,43 @@ def add_soft_targets(parsers: Any, command: Any) -> None:
         default=(1, 1),
         help="the part K of N of the training shards: a task each, on any machines (all of them)",
     )
+
+
+def add_evaluation(parsers: Any, command: Any) -> None:
+    """Add ``yt8m evaluate-part`` and ``yt8m evaluate-together``; arguments as above."""
+    text = "measure an exported model on one part of some shards"
+    parser = command(parsers, "evaluate-part", evaluate_part, text, "MODEL", "GLOB")
+    parser.add_argument(
+        "--part", metavar="K/N", type=part_of, required=True, help="the part K of N of the shards"
+    )
+    parser.add_argument(
+        "--output", metavar="FILE.npz", type=expanded, required=True, help="where to write"
+    )
+    text = "the metrics of all parts of an evaluation, whatever their number"
+    parser = command(parsers, "evaluate-together", together, text, "MODEL", json=True)
+    parser.add_argument(
+        "parts", metavar="FILE.npz", type=expanded, nargs="+", help="what evaluate-part wrote"
+    )
+
+
+def evaluate_part(options: argparse.Namespace) -> None:
+    """Measure one part of some shards."""
+    commands.start_tensorflow()
+    from yt8m_lib.methods import evaluation_parts
+
+    shards = evaluation_parts.evaluate_part(
+        options.model, options.glob, *options.part, options.output
+    )
+    print(f"{shards} shard(s) measured in {options.output}")
+
+
+def together(options: argparse.Namespace) -> None:
+    """Print the metrics of all parts."""
+    commands.start_tensorflow()
+    from yt8m_lib.methods import evaluation_parts
+
+    measured = evaluation_parts.evaluate_together(options.model, options.parts)
+    commands.print_measured(measured, options.json)
 
 
 def soft_targets(options: argparse.Namespace) -> None:

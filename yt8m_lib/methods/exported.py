@@ -21,10 +21,12 @@ from yt8m_lib.methods.inference import among_rated
 from yt8m_lib.methods.model_card import LABELS
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.per_class import PerClass, summary
+from yt8m_lib.scoring.predictions import Predictions
 from yt8m_lib.settings import Data
 from yt8m_lib.sources import digest_of
 
 BATCH = 64  # videos asked for at a time
+WHOLE = "whole"  # all classes together
 GROUPS = ("frequent", "middle", "rare")  # thirds of the classes, by how many videos have each
 
 
@@ -166,50 +168,72 @@ def evaluate_exported(
         check_writable(per_class)
     classes = PerClass(model.labels()[0]) if per_class else None
     videos = model.videos(files, model.level_of(files), labels=True)
-    measured = metrics.Streaming(beyond=model.about["vocabulary"] - known)
-    groups = [_Group(classes) for classes in _thirds(model.labels()[1])]
-    counts = np.zeros(3, int)
+    measured = Measured(model)
     for part, predictions in tqdm(
         model.answers(videos.batches(size), files), desc="evaluate", unit="batch"
     ):
-        ids, labels = part["id"].numpy(), part["labels"].numpy()
-        predictions = among_rated(predictions, part)
-        measured.add(ids, predictions, labels)
-        for group in groups:
-            group.add(ids, predictions, labels)
+        measured.add(part, predictions)
         if classes:
             rated = part["rated"].numpy()[:, :known] > 0 if "rated" in part else None
-            classes.add(predictions, labels[:, :known], rated)
-        counts += [len(labels), (labels > 0).sum(), (labels[:, known:] > 0).sum()]
-    names = ("videos", "labels", "labels_dropped")
-    whole = dict(zip(names, counts.tolist(), strict=True)) | measured.result()
-    thirds = {name: group.result() for name, group in zip(GROUPS, groups, strict=False)}
+            labels = part["labels"].numpy()[:, :known]
+            classes.add(among_rated(predictions, part), labels, rated)
+    found = worth_of(model, measured.answers())
     if classes:
         table = classes.table()
         write_text(per_class, table.to_csv(index=False))
-        whole |= summary(table)
-    return whole | {"by_frequency": thirds}
+        found |= summary(table)
+    return found
 
 
-class _Group:
-    """Metrics of some classes, as if the model and the videos had these alone."""
+class Measured:
+    """A model's answers for labelled videos, as far as metrics read them, batch by batch.
 
-    def __init__(self, classes: np.ndarray):
-        self.classes, self._measured = classes, metrics.Streaming()
-        self._videos = self._labels = 0
+    Args:
+        model: whose answers they are.
+    """
 
-    def add(self, ids: np.ndarray, predictions: np.ndarray, labels: np.ndarray) -> None:
-        """Take in the videos of a batch that have one of the classes."""
-        own = labels[:, self.classes] > 0
-        videos = own.any(axis=1)
-        if videos.any():
-            self._measured.add(ids[videos], predictions[videos][:, self.classes], own[videos])
-        self._videos, self._labels = self._videos + int(videos.sum()), self._labels + int(own.sum())
+    def __init__(self, model: ExportedModel):
+        beyond = model.about["vocabulary"] - model.classes
+        self._streams = {WHOLE: metrics.Streaming(beyond=beyond)}
+        self._classes = {name: classes for name, classes in _groups(model).items() if len(classes)}
+        self._streams |= {name: metrics.Streaming() for name in self._classes}
 
-    def result(self) -> dict[str, Any]:
-        """Counts, and the metrics where any video has one of the classes."""
-        counts = {"classes": len(self.classes), "videos": self._videos, "labels": self._labels}
-        return counts | (self._measured.result() if self._videos else {})
+    def add(self, part: dict[str, tf.Tensor], predictions: np.ndarray) -> None:
+        """Take in a batch of videos and the model's predictions [B, V]."""
+        ids, labels = part["id"].numpy(), part["labels"].numpy()
+        predictions = among_rated(predictions, part)
+        self._streams[WHOLE].add(ids, predictions, labels)
+        for name, classes in self._classes.items():
+            own = labels[:, classes] > 0
+            videos = own.any(axis=1)
+            if videos.any():
+                self._streams[name].add(ids[videos], predictions[videos][:, classes], own[videos])
+
+    def answers(self) -> dict[str, Predictions]:
+        """What was taken in: of all classes, and of each third of them that any video has."""
+        streams = self._streams.items()
+        return {name: stream.answers() for name, stream in streams if stream.videos}
+
+
+def worth_of(model: ExportedModel, answers: dict[str, Predictions]) -> dict[str, Any]:
+    """What ``evaluate_exported`` returns, from what ``Measured.answers`` gives."""
+    whole, thirds = answers[WHOLE], {}
+    for name, classes in _groups(model).items():
+        counts = {"classes": len(classes), "videos": 0, "labels": 0}
+        if name in answers:
+            counts |= _counts(answers[name]) | metrics.evaluate(answers[name])
+        thirds[name] = counts
+    dropped = {"labels_dropped": int((whole.label_classes >= model.classes).sum())}
+    return _counts(whole) | dropped | metrics.evaluate(whole) | {"by_frequency": thirds}
+
+
+def _counts(answers: Predictions) -> dict[str, int]:
+    return {"videos": len(answers), "labels": len(answers.label_classes)}
+
+
+def _groups(model: ExportedModel) -> dict[str, np.ndarray]:
+    """The classes in three parts, the most frequent first; none where counts are not known."""
+    return dict(zip(GROUPS, _thirds(model.labels()[1]), strict=False))
 
 
 def _thirds(counts: np.ndarray | None) -> list[np.ndarray]:

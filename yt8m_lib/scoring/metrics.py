@@ -70,13 +70,26 @@ class Streaming:
         part = Predictions.from_dense(ids, predictions, labels, self.k, self.beyond)
         self._parts.append(part)
 
+    @property
+    def videos(self) -> int:
+        """How many videos there are so far."""
+        return sum(map(len, self._parts))
+
+    def answers(self) -> Predictions:
+        """All videos so far.
+
+        Raises:
+            ValueError: before the first batch.
+        """
+        return Predictions.concatenate(self._parts)
+
     def result(self) -> dict[str, float]:
         """What ``evaluate`` gives for all videos so far.
 
         Raises:
             ValueError: before the first batch.
         """
-        return evaluate(Predictions.concatenate(self._parts))
+        return evaluate(self.answers())
 
 
 # --- The metrics ---
