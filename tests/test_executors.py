@@ -219,12 +219,12 @@ def test_shares_shrink_towards_the_end():
 
 def test_resources_are_the_most_that_any_of_the_models_is_given(settings):  # noqa: F811
     models = {
-        name: model.model_copy(update={"memory": 3 if name == "FVNet-low" else None})
+        name: model.model_copy(update={"gpus": 0, "memory": 3 if name == "FVNet-low" else None})
         for name, model in settings.models.items()
     }
     steps = [one for one in Experiment(settings).plan.of("teachers")]
     given = settings.model_copy(update={"models": models})
-    assert running._resources(given, steps) == Resources(memory=3)
+    assert running._resources(given, steps) == Resources(gpus=0, memory=3)
     assert running._resources(settings, steps) == Resources()
 
 

@@ -264,10 +264,12 @@ def _file_name(*parts: str) -> str:
 def _resources(params: Params, steps: Sequence[Step]) -> Resources:
     """The most that any model of these steps is given."""
     models = [params.models[step.model] for step in steps if hasattr(step, "model")]
-    most = {}
-    for kind in ("gpus", "memory", "hours"):
-        most[kind] = max(filter(None, (getattr(model, kind) for model in models)), default=None)
-    return Resources(**most)
+
+    def most(kind: str) -> Any:
+        given = (getattr(model, kind) for model in models)
+        return max((one for one in given if one is not None), default=None)
+
+    return Resources(gpus=most("gpus"), memory=most("memory"), hours=most("hours"))
 
 
 def _failures(stages: Stages) -> str:
