@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from yt8m_lib import families, models
 from yt8m_lib.costs import Cost
-from yt8m_lib.methods.training import loss_and_gradients
+from yt8m_lib.methods.losses import loss_and_gradients
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import YOUTUBE_8M, Stream
 

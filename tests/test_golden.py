@@ -9,7 +9,7 @@ from conftest import shared
 from golden_models import SETTINGS, golden_arrays, golden_model, inputs_of, released_variables
 
 from yt8m_lib import checkpoints
-from yt8m_lib.methods import training
+from yt8m_lib.methods import losses, training
 from yt8m_lib.models import frames
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.gating import Gating
@@ -105,7 +105,7 @@ def test_one_training_step(name):
     model = golden_model(name, golden)
     batch = inputs_of(golden) | {"labels": step["labels"].astype(np.float32)}
     batch = {key: tf.constant(value) for key, value in batch.items()}
-    step_function = tf.function(lambda batch: training.loss_and_gradients(model, batch, 1.0))
+    step_function = tf.function(lambda batch: losses.loss_and_gradients(model, batch, 1.0))
     loss, penalty, predictions, gradients = step_function(batch)
     np.testing.assert_allclose(loss, step["label_loss"], rtol=1e-5)
     np.testing.assert_allclose(penalty, step["reg_loss"], rtol=1e-5)
@@ -154,9 +154,9 @@ def test_losses(case):
     golden = golden_arrays("losses")
     labels = tf.constant(golden["labels"].astype(np.float32))
     teacher, predictions = golden["teacher"], golden[f"predictions_{case}"]
-    loss = training.cross_entropy(labels, predictions)
+    loss = losses.cross_entropy(labels, predictions)
     np.testing.assert_allclose(loss, expected["CrossEntropyLoss"], rtol=1e-5)
     for share in ("0", "0.25", "0.5", "1"):  # theirs weights the teacher, ours the labels
-        mixed = training.mixed_cross_entropy(labels, teacher, predictions, 1.0 - float(share))
+        mixed = losses.mixed_cross_entropy(labels, teacher, predictions, 1.0 - float(share))
         wanted = expected[f"MixedCrossEntropyLoss_lambda_{share}"]
         np.testing.assert_allclose(mixed, wanted, rtol=1e-5)

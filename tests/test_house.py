@@ -10,8 +10,8 @@ from yt8m_lib.settings import PHASES, ROOT
 
 LIBRARY = ROOT / "yt8m_lib"
 ROOT_ROOM = (
-    "settings", "model_settings", "values", "params", "families", "catalogue", "errors", "streams",
-    "files", "sources", "costs", "bounded_cache",
+    "settings", "model_settings", "data_settings", "values", "params", "families", "catalogue",
+    "errors", "streams", "files", "sources", "costs", "bounded_cache",
 )  # fmt: skip
 MAY_IMPORT = {
     "root": {"root"},

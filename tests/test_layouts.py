@@ -18,7 +18,8 @@ from yt8m_lib.data.video_level import MeanVideo, VideoLevel
 from yt8m_lib.methods import codecs, export
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.inference import among_rated
-from yt8m_lib.methods.training import Trainer, cross_entropy, mixed_cross_entropy
+from yt8m_lib.methods.losses import cross_entropy, mixed_cross_entropy
+from yt8m_lib.methods.training import Trainer
 from yt8m_lib.model_settings import Model
 from yt8m_lib.scoring.predictions import selection_half
 from yt8m_lib.settings import Data, Training

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from yt8m_lib import checkpoints, families, models, params
 from yt8m_lib.families import Family
-from yt8m_lib.methods import codecs, devices, export, training
+from yt8m_lib.methods import codecs, devices, export, losses, training
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
 from yt8m_lib.models import frames as reading
@@ -78,7 +78,7 @@ def test_predictions_are_probabilities_and_gradients_reach_every_variable(varian
     labels = np.eye(3, CLASSES, dtype=np.float32)
     batch = videos() | {"labels": labels, "seed": SEED}
     batch = {key: tf.constant(value) for key, value in batch.items()}
-    _, penalty, predictions, gradients = training.loss_and_gradients(model, batch)
+    _, penalty, predictions, gradients = losses.loss_and_gradients(model, batch)
     assert predictions.shape == (3, CLASSES)
     assert np.all((predictions.numpy() > 0) & (predictions.numpy() < 1))
     assert penalty > 0
@@ -159,7 +159,7 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
     def step(seed):
         frames, counts = reading.sample_frames(batch["frames"], batch["num_frames"], 8, seed)
         sampled = batch | {"frames": frames, "num_frames": counts, "seed": seed}
-        *_, gradients = training.loss_and_gradients(model, sampled)
+        *_, gradients = losses.loss_and_gradients(model, sampled)
         optimizer.apply(gradients, model.trainable_variables)
 
     ends = []

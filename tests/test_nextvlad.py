@@ -9,7 +9,8 @@ from test_models import videos
 from yt8m_lib import checkpoints, models, params
 from yt8m_lib.families import FAMILIES
 from yt8m_lib.methods import training
-from yt8m_lib.methods.training import Trainer, cross_entropy, loss_and_gradients, rate_schedule
+from yt8m_lib.methods.losses import cross_entropy, loss_and_gradients
+from yt8m_lib.methods.training import Trainer, rate_schedule
 from yt8m_lib.models.frames import dequantised
 from yt8m_lib.models.gating import Excitation
 from yt8m_lib.models.nextvlad import NeXtVLAD

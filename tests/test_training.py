@@ -11,13 +11,9 @@ from yt8m_lib.data.records import Records
 from yt8m_lib.data.shards import DataError
 from yt8m_lib.methods import inference
 from yt8m_lib.methods.averaging import CheckpointMean, Shadow
+from yt8m_lib.methods.losses import loss_and_gradients
 from yt8m_lib.methods.sensitivity import squared_gradients
-from yt8m_lib.methods.training import (
-    Trainer,
-    TrainingError,
-    loss_and_gradients,
-    rate_schedule,
-)
+from yt8m_lib.methods.training import Trainer, TrainingError, rate_schedule
 from yt8m_lib.scoring.predictions import Predictions
 from yt8m_lib.settings import Model
 

@@ -3,10 +3,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from yt8m_lib import commands, data_commands, part_commands, plan_commands
+from yt8m_lib.arguments import add_command, count
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError, outside_cause
 from yt8m_lib.files import expanded
@@ -74,20 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     _add_run(parsers)
     text = plan_commands.ABOUT
-    planning = _command(parsers, "plan", plan_commands.plan, text, "PARAMS", json=True)
-    plan_commands.add_options(planning, _count)
-    _command(
+    planning = add_command(parsers, "plan", plan_commands.plan, text, "PARAMS", json=True)
+    plan_commands.add_options(planning)
+    add_command(
         parsers,
         "synthesize",
         data_commands.synthesize,
         "write an experiment's stand-in data",
         "PARAMS",
     )
-    _command(
+    add_command(
         parsers, "tables", commands.tables, "print the paper's four tables", "PARAMS", json=True
     )
     _add_findings(parsers)
-    _command(
+    add_command(
         parsers,
         "sizes",
         commands.sizes,
@@ -96,10 +97,10 @@ def _parser() -> argparse.ArgumentParser:
         json=True,
     )
     _add_ensemble(parsers)
-    _command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
+    add_command(parsers, "clean", commands.clean, "delete all that an experiment left", "PARAMS")
     _add_inspect(parsers)
     text = "metrics of an exported model on labelled videos"
-    evaluate = _command(parsers, "evaluate", commands.evaluate, text, "MODEL", "GLOB", json=True)
+    evaluate = add_command(parsers, "evaluate", commands.evaluate, text, "MODEL", "GLOB", json=True)
     evaluate.add_argument(
         "--per-class",
         metavar="CSV",
@@ -107,44 +108,17 @@ def _parser() -> argparse.ArgumentParser:
         help="write each class's AP, AUC and what it is confused with; prints mAP and d-prime",
     )
     _add_predict(parsers)
-    _add_pack(parsers)
+    data_commands.add_pack(parsers)
     _add_import(parsers)
-    _add_split(parsers)
-    part_commands.add_soft_targets(parsers, _command)
-    part_commands.add_evaluation(parsers, _command)
-    return parser
-
-
-def _command(
-    parsers: Any, name: str, action: Callable, text: str, *places: str, json: bool = False
-) -> argparse.ArgumentParser:
-    parser = parsers.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(action=action)
-    explanations = {
-        "PARAMS": "an experiment's YAML file, such as params/demo.yaml",
-        "GLOB": "TFRecord shards, such as '/data/train*.tfrecord' (quote it); gs:// works",
-        "CHECKPOINT": "the checkpoint's prefix, such as .../model.ckpt-1000",
-        "MODEL": "folder of an exported model, such as results/demo/model",
-    }
-    for place in places:
-        parser.add_argument(place.lower(), metavar=place, type=expanded, help=explanations[place])
-    if "PARAMS" in places:
-        parser.add_argument(
-            "--set",
-            metavar="KEY=VALUE",
-            action="append",
-            default=[],
-            dest="overrides",
-            help="change a setting, such as training.frames=8; may be repeated",
-        )
-    if json:
-        parser.add_argument("--json", action="store_true", help="print JSON")
+    data_commands.add_split(parsers)
+    part_commands.add_soft_targets(parsers)
+    part_commands.add_evaluation(parsers)
     return parser
 
 
 def _add_predict(parsers: Any) -> None:
     text = "tag videos: the challenge's CSV, tags with names, or a Parquet table"
-    parser = _command(parsers, "predict", commands.predict, text, "MODEL", "GLOB")
+    parser = add_command(parsers, "predict", commands.predict, text, "MODEL", "GLOB")
     parser.add_argument(
         "--output",
         metavar="FILE",
@@ -153,69 +127,21 @@ def _add_predict(parsers: Any) -> None:
         help="where to write: a table where it ends in .parquet, JSON for .json, else a CSV",
     )
     parser.add_argument(
-        "--top-k", metavar="K", type=_count, default=20, help="classes a video, at most all (20)"
+        "--top-k", metavar="K", type=count, default=20, help="classes a video, at most all (20)"
     )
     parser.add_argument(
         "--names",
         action="store_true",
         help="a row a tag, with its name, instead of the challenge's",
     )
-    parser.add_argument("--window", metavar="N", type=_count, help="tag stretches of N frames")
+    parser.add_argument("--window", metavar="N", type=count, help="tag stretches of N frames")
     parser.add_argument(
-        "--stride", metavar="M", type=_count, help="with --window: a stretch each M frames (N)"
-    )
-
-
-def _add_pack(parsers: Any) -> None:
-    text = "turn your own features into shards, and into an experiment that trains on them"
-    parser = parsers.add_parser("pack", help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(action=data_commands.pack)
-    parser.add_argument(
-        "source",
-        metavar="SOURCE",
-        type=expanded,
-        help="a folder of ID.npy (frames x features), of ID.npz (a key a stream), of MediaPipe's "
-        "ID.pb, or of a folder a stream; or a Parquet file with `id` and list columns",
-    )
-    parser.add_argument(
-        "--labels",
-        metavar="CSV",
-        type=expanded,
-        help="columns `id` and `labels`: names or numbers, several separated by | or in several "
-        "rows; without, videos are packed to be tagged",
-    )
-    parser.add_argument(
-        "--output", metavar="FOLDER", type=expanded, required=True, help="where the shards go"
-    )
-    parser.add_argument(
-        "--vocabulary",
-        metavar="CSV",
-        type=expanded,
-        help="with --labels: the classes, as `index` and `name` (those that the labels name)",
-    )
-    parser.add_argument(
-        "--like",
-        metavar="MODEL",
-        type=expanded,
-        help="store features as this exported model reads them: for videos that it is to tag",
-    )
-    parser.add_argument(
-        "--storage",
-        choices=("uint8", "float16", "float32"),
-        default="uint8",
-        help="of the features: a byte of a measured range, or floats (uint8)",
-    )
-    parser.add_argument(
-        "--validation-share", metavar="SHARE", type=float, default=0.2, help="held out (0.2)"
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the split (1)")
-    parser.add_argument(
-        "--workers", metavar="N", type=_count, default=2, help="shards written at a time (2)"
+        "--stride", metavar="M", type=count, help="with --window: a stretch each M frames (N)"
     )
 
 
 def _add_run(parsers: Any) -> None:
-    parser = _command(
+    parser = add_command(
         parsers, "run", commands.run, "run an experiment; what is finished is reused", "PARAMS"
     )
     which = parser.add_mutually_exclusive_group()
@@ -248,7 +174,7 @@ def _add_run(parsers: Any) -> None:
     parser.add_argument(
         "--workers",
         metavar="N",
-        type=_count,
+        type=count,
         help="notebooks at a time (processes: one a GPU; ray and slurm: 64 wait or run)",
     )
     parser.add_argument(
@@ -258,11 +184,11 @@ def _add_run(parsers: Any) -> None:
 
 def _add_inspect(parsers: Any) -> None:
     text = "check shards and count what they hold"
-    parser = _command(parsers, "inspect", commands.inspect, text, "GLOB", json=True)
+    parser = add_command(parsers, "inspect", commands.inspect, text, "GLOB", json=True)
     parser.add_argument(
         "--vocabulary",
         metavar="N",
-        type=_count,
+        type=count,
         default=3862,
         help="classes that labels may have: 3862, or 4716 in the data of 2017",
     )
@@ -274,15 +200,9 @@ def _add_inspect(parsers: Any) -> None:
     )
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"a whole number from 1 is wanted, got {text!r}")
-    return int(text)
-
-
 def _add_findings(parsers: Any) -> None:
     text = "test each claim of the paper on all finished repeats: effect, interval, verdict"
-    parser = _command(parsers, "findings", commands.findings, text, "PARAMS", json=True)
+    parser = add_command(parsers, "findings", commands.findings, text, "PARAMS", json=True)
     parser.add_argument(
         "--add",
         metavar="FILE.npz",
@@ -301,11 +221,11 @@ def _add_findings(parsers: Any) -> None:
 
 def _add_ensemble(parsers: Any) -> None:
     text = "the best model of so many bytes, from finished students; trains nothing"
-    parser = _command(parsers, "ensemble", commands.ensemble, text, "PARAMS")
+    parser = add_command(parsers, "ensemble", commands.ensemble, text, "PARAMS")
     parser.add_argument(
         "--budget",
         metavar="BYTES",
-        type=_count,
+        type=count,
         help="that the model may take on disk (the experiment's own)",
     )
     parser.add_argument(
@@ -318,7 +238,7 @@ def _add_ensemble(parsers: Any) -> None:
 
 def _add_import(parsers: Any) -> None:
     text = "turn a TensorFlow 1 checkpoint of the released code into a model of ours"
-    parser = _command(
+    parser = add_command(
         parsers, "import-checkpoint", commands.import_checkpoint, text, "CHECKPOINT", "PARAMS"
     )
     parser.add_argument(
@@ -329,18 +249,3 @@ def _add_import(parsers: Any) -> None:
     )
     parser.add_argument("--averaged", action="store_true", help="take the averaged weights in it")
     parser.add_argument("--quantize", action="store_true", help="store large weights in 8 bits")
-
-
-def _add_split(parsers: Any) -> None:
-    text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
-    parser = _command(parsers, "split", data_commands.split, text, "GLOB")
-    parser.add_argument(
-        "--train", metavar="GLOB", type=expanded, help="shards that are trained on in any case"
-    )
-    parser.add_argument(
-        "--hold-out", metavar="N", type=int, default=800, help="shards held out (800)"
-    )
-    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the choice (1)")
-    parser.add_argument(
-        "--output", metavar="FOLDER", type=expanded, required=True, help="where to write the lists"
-    )

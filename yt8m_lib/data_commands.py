@@ -1,13 +1,80 @@
 """What each command about data does: stand-in shards, splits, inspection, people's own videos.
 
-``cli`` says how they are called. What takes seconds to import is imported by the command.
+What takes seconds to import is imported by the command.
 """
 
 import argparse
 from pathlib import Path
+from typing import Any
 
+from yt8m_lib.arguments import add_command, count
 from yt8m_lib.commands import load, start_tensorflow
+from yt8m_lib.files import expanded
 from yt8m_lib.params import ParamsError
+
+
+def add_pack(parsers: Any) -> None:
+    """Add ``yt8m pack``."""
+    text = "turn your own features into shards, and into an experiment that trains on them"
+    parser = add_command(parsers, "pack", pack, text)
+    parser.add_argument(
+        "source",
+        metavar="SOURCE",
+        type=expanded,
+        help="a folder of ID.npy (frames x features), of ID.npz (a key a stream), of MediaPipe's "
+        "ID.pb, or of a folder a stream; or a Parquet file with `id` and list columns",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="CSV",
+        type=expanded,
+        help="columns `id` and `labels`: names or numbers, several separated by | or in several "
+        "rows; without, videos are packed to be tagged",
+    )
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=expanded, required=True, help="where the shards go"
+    )
+    parser.add_argument(
+        "--vocabulary",
+        metavar="CSV",
+        type=expanded,
+        help="with --labels: the classes, as `index` and `name` (those that the labels name)",
+    )
+    parser.add_argument(
+        "--like",
+        metavar="MODEL",
+        type=expanded,
+        help="store features as this exported model reads them: for videos that it is to tag",
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("uint8", "float16", "float32"),
+        default="uint8",
+        help="of the features: a byte of a measured range, or floats (uint8)",
+    )
+    parser.add_argument(
+        "--validation-share", metavar="SHARE", type=float, default=0.2, help="held out (0.2)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the split (1)")
+    parser.add_argument(
+        "--workers", metavar="N", type=count, default=2, help="shards written at a time (2)"
+    )
+
+
+def add_split(parsers: Any) -> None:
+    """Add ``yt8m split``."""
+    text = "choose the hold-out: writes the lists of training and validation shards, moves nothing"
+    parser = add_command(parsers, "split", split, text, "GLOB")
+    parser.add_argument(
+        "--train", metavar="GLOB", type=expanded, help="shards that are trained on in any case"
+    )
+    parser.add_argument(
+        "--hold-out", metavar="N", type=int, default=800, help="shards held out (800)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=1, help="of the choice (1)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=expanded, required=True, help="where to write the lists"
+    )
 
 
 def synthesize(options: argparse.Namespace) -> None:

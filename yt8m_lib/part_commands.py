@@ -6,19 +6,15 @@ import re
 from typing import Any
 
 from yt8m_lib import commands
+from yt8m_lib.arguments import add_command
 from yt8m_lib.files import expanded
 from yt8m_lib.params import check_data, load
 
 
-def add_soft_targets(parsers: Any, command: Any) -> None:
-    """Add ``yt8m soft-targets``.
-
-    Args:
-        parsers: of the command line.
-        command: makes a command's parser; see ``cli``.
-    """
+def add_soft_targets(parsers: Any) -> None:
+    """Add ``yt8m soft-targets``."""
     text = "predict one part of an experiment's soft targets; `yt8m run` then finds them there"
-    parser = command(parsers, "soft-targets", soft_targets, text, "PARAMS")
+    parser = add_command(parsers, "soft-targets", soft_targets, text, "PARAMS")
     parser.add_argument(
         "--part",
         metavar="K/N",
@@ -28,10 +24,10 @@ def add_soft_targets(parsers: Any, command: Any) -> None:
     )
 
 
-def add_evaluation(parsers: Any, command: Any) -> None:
-    """Add ``yt8m evaluate-part`` and ``yt8m evaluate-together``; arguments as above."""
+def add_evaluation(parsers: Any) -> None:
+    """Add ``yt8m evaluate-part`` and ``yt8m evaluate-together``."""
     text = "measure an exported model on one part of some shards"
-    parser = command(parsers, "evaluate-part", evaluate_part, text, "MODEL", "GLOB")
+    parser = add_command(parsers, "evaluate-part", evaluate_part, text, "MODEL", "GLOB")
     parser.add_argument(
         "--part", metavar="K/N", type=part_of, required=True, help="the part K of N of the shards"
     )
@@ -39,7 +35,7 @@ def add_evaluation(parsers: Any, command: Any) -> None:
         "--output", metavar="FILE.npz", type=expanded, required=True, help="where to write"
     )
     text = "the metrics of all parts of an evaluation, whatever their number"
-    parser = command(parsers, "evaluate-together", together, text, "MODEL", json=True)
+    parser = add_command(parsers, "evaluate-together", together, text, "MODEL", json=True)
     parser.add_argument(
         "parts", metavar="FILE.npz", type=expanded, nargs="+", help="what evaluate-part wrote"
     )

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
 from math import inf
@@ -20,6 +19,7 @@ from typing import Any
 
 from yt8m_lib import commands
 from yt8m_lib import params as params_files
+from yt8m_lib.arguments import count
 from yt8m_lib.costs import Cost, ModelCosts
 from yt8m_lib.errors import UserError
 from yt8m_lib.files import expanded
@@ -38,8 +38,8 @@ class PlanningError(UserError):
     """The process that counts and measures failed; the message says with what."""
 
 
-def add_options(parser: argparse.ArgumentParser, count: Callable[[str], int]) -> None:
-    """Add what ``yt8m plan`` takes; ``count`` reads a whole number from 1."""
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what ``yt8m plan`` takes."""
     parser.add_argument(
         "--workers", metavar="N", type=count, default=1, help="tasks that run at a time (1)"
     )

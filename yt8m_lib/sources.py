@@ -24,9 +24,9 @@ LIBRARY = Path(__file__).resolve().parent
 LEFT_OUT = tuple(
     f"{PACKAGE}.{name}"
     for name in (
-        "settings", "model_settings", "values", "params", "families", "catalogue", "errors",
-        "files", "bounded_cache", "sources", "costs", "cli", "experiment", "report", "data.faults",
-        "data.nearby",
+        "settings", "model_settings", "data_settings", "values", "params", "families", "catalogue",
+        "errors", "files", "bounded_cache", "sources", "costs", "cli", "experiment", "report",
+        "data.faults", "data.nearby",
     )
 )  # fmt: skip
 

@@ -19,20 +19,9 @@ from yt8m_lib.errors import UserError
 from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
 from yt8m_lib.methods.devices import deterministic_or_said, strategy_for
-from yt8m_lib.methods.losses import cross_entropy, loss_and_gradients, mixed_cross_entropy
 from yt8m_lib.methods.training_step import Step
 from yt8m_lib.models.frames import sample_frames
 from yt8m_lib.settings import Model, Training
-
-__all__ = [
-    "Trainer",
-    "TrainingError",
-    "cross_entropy",
-    "loss_and_gradients",
-    "make_optimizer",
-    "mixed_cross_entropy",
-    "rate_schedule",
-]
 
 REPORT_SECONDS = 20.0  # between two progress lines within an epoch
 NO_NUMBER = "the loss is not finite"  # by which the check within a step is known
