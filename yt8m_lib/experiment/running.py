@@ -226,9 +226,10 @@ class Driver:
 
     def _task(self, steps: Sequence[Step], models: Sequence[str]) -> NotebookTask:
         phase, repeat = steps[0].phase, self.params.repeat
-        left = self.experiment.unfinished(self.experiment.plan.of(phase, models))
-        whole = self.executor.whole_phases and len(left) == len(steps)
-        names = tuple(models) if whole else tuple(step.name for step in steps)
+        names = tuple(step.name for step in steps)
+        if self.executor.whole_phases:
+            left = self.experiment.unfinished(self.experiment.plan.of(phase, models))
+            names = tuple(models) if len(left) == len(steps) else names
         suffix = (f"repeat-{repeat}",) if repeat else ()
         return NotebookTask(
             phase=phase,

@@ -148,7 +148,7 @@ class SharedLock:
             TOKEN: self._token,
             HOLDER: whoami(),
             PLACE: self._place,
-            SEEN: f"{time.time():.3f}",
+            SEEN: _now(),
         }
         while True:
             holder = self._holder()
