@@ -34,6 +34,7 @@ from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.store import StoreError
 from yt8m_lib.experiment.tracking import Experiment, MissingRunError
 from yt8m_lib.report import ReportError, tables
+from yt8m_lib.report import figures, tables
 from yt8m_lib.settings import PHASES, ROOT
 
 
@@ -67,6 +68,12 @@ def test_a_finished_run_is_found_and_not_done_again(settings):
     assert list(found.table("shards")["a"]) == [1, 2]
     (run,) = again.runs("FINISHED")
     assert run.data.tags["phase"] == "data" and run.data.tags["pipeline"] == again.plan.pipeline
+
+
+def test_soft_targets_alone_are_shown_before_there_is_a_student(settings):
+    table = tables.distillation_table(Experiment(settings, "distillation", ["netvlad-teachers"]))
+    assert table.empty and {"model", "family", "round", "gain", "paper", "verdict"} <= {*table}
+    figures.draw_distillation(table).canvas.draw()
 
 
 def test_a_failed_or_killed_run_is_not_reused(settings):

@@ -50,8 +50,8 @@ def quantize(run: RunLog, train: Records, validation: Records) -> None:
 
 
 def largest_weight(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
-    """The largest variable of the first student, before and after its codec."""
-    step = experiment.plan.of("quantization")[0]
+    """The largest variable of a notebook's first student, before and after its codec."""
+    step = experiment.plan.of("quantization", experiment.models)[0]
     stored = codecs.load(experiment.find(step.key).file(STORED))
     plain = _weights(models.load(experiment.find(step.parents["student"]).file(MODEL)))
     place = max(range(len(plain)), key=lambda i: plain[i].size)

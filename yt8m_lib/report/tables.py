@@ -37,6 +37,10 @@ FINDINGS = {
     "other_choices": "Effects under other choices",
 }
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
+DISTILLATION = (
+    "model", "family", "round", "teachers", "gap_before", "gap_after",
+    "gain", "gain_low", "gain_high", "paper", "verdict",
+)  # fmt: skip
 BY_CODEC: dict[str, Claim] = {"linear": CLAIMS["3-gap"], "quantile": CLAIMS["5"]}
 BY_ROUND: dict[int, Claim] = {1: CLAIMS["6-model"], 2: CLAIMS["8-model"]}
 
@@ -118,7 +122,8 @@ def distillation_table(experiment: Experiment) -> pd.DataFrame:
                 **_judge(BY_ROUND[step.round], after - before),
             }
         )
-    return pd.DataFrame(rows)
+    # A notebook that makes soft targets alone shows the table before there is any student.
+    return pd.DataFrame(rows, columns=None if rows else DISTILLATION)
 
 
 def ensemble_table(experiment: Experiment) -> pd.DataFrame:
