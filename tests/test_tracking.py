@@ -33,8 +33,7 @@ from yt8m_lib.experiment.plan import PlanError
 from yt8m_lib.experiment.runs import FinishedRun
 from yt8m_lib.experiment.store import StoreError
 from yt8m_lib.experiment.tracking import Experiment, MissingRunError
-from yt8m_lib.report import ReportError, tables
-from yt8m_lib.report import figures, tables
+from yt8m_lib.report import ReportError, figures, tables
 from yt8m_lib.settings import PHASES, ROOT
 
 

@@ -33,7 +33,10 @@ def is_mixed() -> bool:
 
 
 def product(
-    one: tf.Tensor | keras.Variable, other: tf.Tensor | keras.Variable, transpose_a: bool = False
+    one: tf.Tensor | keras.Variable,
+    other: tf.Tensor | keras.Variable,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
 ) -> tf.Tensor:
     """Multiply matrices [..., N, M] and [..., M, P], or batches of them, to float32 [..., N, P].
 
@@ -41,8 +44,9 @@ def product(
         one: float32.
         other: float32.
         transpose_a: whether ``one`` is [..., M, N] instead.
+        transpose_b: whether ``other`` is [..., P, M] instead.
     """
     if not is_mixed():
-        return tf.matmul(one, other, transpose_a=transpose_a)
+        return tf.matmul(one, other, transpose_a, transpose_b)
     rounded = (tf.cast(tf.convert_to_tensor(factor), tf.bfloat16) for factor in (one, other))
-    return tf.cast(tf.matmul(*rounded, transpose_a=transpose_a), tf.float32)
+    return tf.cast(tf.matmul(*rounded, transpose_a, transpose_b), tf.float32)

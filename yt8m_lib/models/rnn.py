@@ -7,7 +7,8 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.costs import Cost, product_cost
-from yt8m_lib.models.cells import GRUCell, LSTMCell
+from yt8m_lib.models.products import product
+from yt8m_lib.models.recurrence import GRU, LSTM, ResetAfterGRU, run
 from yt8m_lib.settings import Model
 from yt8m_lib.streams import Stream
 
@@ -58,13 +59,27 @@ class RecurrentEncoder(keras.layers.Layer):
         Args:
             frames: the features of each stream, float32 [B, T, D]; and last which frames are valid,
                 bool [B, T], where every video's valid frames come first.
-            training: unused, as there is no batch norm here.
+            training: whether cuDNN may be used, where there is a GPU. What is exported answers on
+                any machine, so it is not traced with it.
 
         Returns:
             float32 [B, C].
         """
         *streams, valid = frames
-        frames = tf.concat(streams, axis=2)
+        if training and self._cudnn_takes_it and has_gpu():
+            return self.by_keras(tf.concat(streams, axis=2), valid)
+        frames = tf.concat([tf.transpose(s, [1, 0, 2]) for s in streams], axis=2)  # [T, B, F]
+        valid = tf.transpose(valid)[:, tf.newaxis, :, tf.newaxis]  # [T, 1, B, 1]
+        # Backwards padding comes first, and leaves the state at 0.
+        ways = [_projected(frames, self.forward), _backwards(_projected(frames, self.backward))]
+        both_valid = tf.concat([valid, _backwards(valid)], axis=1)
+        outputs, _ = self._steps(tf.stack(ways, axis=1), both_valid, self.forward, self.backward)
+        both = tf.concat([outputs[:, 0], _backwards(outputs[:, 1])], axis=2)  # [T, B, C]
+        top = _projected(both, self.top)[:, tf.newaxis]
+        return self._steps(top, valid, self.top)[1][0]
+
+    def by_keras(self, frames: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
+        """The same as ``call``, by Keras' layers, which a GPU's cuDNN computes as a whole."""
         # Reversed within its own length, a video still ends in padding, so the mask still fits.
         lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
         reversed_frames = tf.reverse_sequence(frames, lengths, seq_axis=1)
@@ -74,6 +89,20 @@ class RecurrentEncoder(keras.layers.Layer):
         both = tf.concat([self.forward(frames, mask=valid), backward], axis=2)  # [B, T, C]
         _, *state = self.top(both, mask=valid)
         return state[-1]  # c of an LSTM's [h, c], h of a GRU's [h]
+
+    @property
+    def _cudnn_takes_it(self) -> bool:
+        return self.cell == "lstm" or self.reset_after
+
+    def _steps(
+        self, inputs: tf.Tensor, valid: tf.Tensor, *layers: keras.layers.RNN
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Run the cells of layers of one shape together; see ``recurrence.run``."""
+        weights = [_stacked([layer.cell.recurrent_kernel for layer in layers])]  # [D, C, G C]
+        if self.reset_after:
+            weights.append(_stacked([layer.cell.bias for layer in layers])[:, 1:])  # [D, 1, G C]
+        kind = {"lstm": LSTM, "gru": ResetAfterGRU if self.reset_after else GRU}[self.cell]
+        return run(kind, inputs, valid, *weights)
 
     def cost(self, frames: int) -> Cost:
         """For T frames of F features, with G = 4 kernels of an LSTM's cell or 3 of a GRU's.
@@ -86,11 +115,9 @@ class RecurrentEncoder(keras.layers.Layer):
 
     def _layer(self, name: str, inputs: int, cells: int, **options: bool) -> keras.layers.RNN:
         if self.cell == "lstm":
-            kind, own = keras.layers.LSTM, LSTMCell
-            blocks = (4,)
+            kind, blocks = keras.layers.LSTM, (4,)
         else:
-            kind, own = keras.layers.GRU, GRUCell
-            blocks = (2, 1)
+            kind, blocks = keras.layers.GRU, (2, 1)
             options |= {"reset_after": self.reset_after}
             options |= {"bias_initializer": _open_gates(cells)}
         layer = kind(
@@ -100,12 +127,32 @@ class RecurrentEncoder(keras.layers.Layer):
             name=name,
             **options,
         )
-        # Keras makes its cells itself, and making another would draw a seed from the model's.
-        layer.cell.__class__ = own
         # Keras gives each cell a random state for dropout, which these do not have.
         layer.cell._seed_generators.clear()
         layer.build((None, None, inputs))
         return layer
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow has a GPU."""
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def _projected(frames: tf.Tensor, layer: keras.layers.RNN) -> tf.Tensor:
+    """The input's product and bias of all frames at once: [T, B, F] -> [T, B, G C]."""
+    shape, bias = tf.shape(frames), tf.convert_to_tensor(layer.cell.bias)
+    rows = tf.reshape(frames, [-1, frames.shape[2]])
+    inputs = product(rows, layer.cell.kernel) + (bias if len(bias.shape) == 1 else bias[0])
+    return tf.reshape(inputs, [shape[0], shape[1], inputs.shape[1]])
+
+
+def _stacked(weights: Sequence[keras.Variable]) -> tf.Tensor:
+    return tf.stack([tf.convert_to_tensor(weight) for weight in weights])
+
+
+def _backwards(steps: tf.Tensor) -> tf.Tensor:
+    """The last time step first."""
+    return tf.reverse(steps, [0])
 
 
 def _cell_cost(layer: keras.layers.RNN, frames: int, of_data: bool) -> Cost:
