@@ -21,7 +21,7 @@ setup: .venv/ready ## make .venv and install everything pinned in requirements.t
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 11) <= v <= (3, 13) else "Python 3.11 to 3.13 is needed, this is %d.%d: make PYTHON=python3.12 ..." % v)'
 	$(PYTHON) -m venv $(if $(MOVED),--clear) .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.txt -e .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.txt -e .
 	@echo "$(CURDIR)" > $@
 
 run: setup ## run an experiment, print its tables: PARAMS=params/demo.yaml DATA='/path/*.tfrecord' SET=KEY=VALUE

@@ -616,6 +616,32 @@ def test_recurrent_layers(cell, plain):
         np.testing.assert_allclose(answer[place], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(("cell", "after"), [("lstm", False), ("gru", False), ("gru", True)])
+def test_recurrences_and_their_own_gradients_are_those_of_keras(cell, after):
+    layer = RecurrentEncoder(cell, 8, after)
+    layer.build((None, None, 12))
+    rng = np.random.default_rng(0)
+    for variable in layer.variables:
+        variable.assign(rng.normal(size=variable.shape) / 2)
+    frames = tf.constant(rng.normal(size=(5, 7, 12)), tf.float32)
+    valid = tf.sequence_mask([7, 3, 1, 5, 7], 7)
+    factors = tf.constant(rng.normal(size=(5, 8)), tf.float32)
+
+    def answers_and_gradients(call):
+        with tf.GradientTape() as tape:
+            tape.watch(frames)
+            answers = call()
+            total = tf.reduce_sum(answers * factors)
+        weights = [variable.value for variable in layer.trainable_variables]
+        return [answers, *tape.gradient(total, [frames, *weights])]
+
+    ours = answers_and_gradients(lambda: layer(frames[..., :5], frames[..., 5:], valid))
+    for one, other in zip(
+        ours, answers_and_gradients(lambda: layer.by_keras(frames, valid)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=3e-6)
+
+
 def test_recurrent_weights_start_as_published():
     lstm, gru, fast = (
         models.build(Model(architecture=kind, hidden=64, reset_after=after), CLASSES).encoder
