@@ -9,7 +9,8 @@ from conftest import shared
 from golden_models import SETTINGS, golden_arrays, golden_model, inputs_of, released_variables
 
 from yt8m_lib import checkpoints
-from yt8m_lib.methods import losses, training
+from yt8m_lib.methods import losses
+from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.models import frames
 from yt8m_lib.models.classifiers import Logistic, MixtureOfExperts
 from yt8m_lib.models.gating import Gating
@@ -113,7 +114,7 @@ def test_one_training_step(name):
     compare_gradients(name, model, gradients, released_variables(step, "grad"))
     if "bidirect" in name:  # their kernels are clipped in two parts here, fused in the original
         return
-    training.make_optimizer(2e-4, 1.0).apply(gradients, model.trainable_variables)
+    Adam(2e-4, 1.0).apply(gradients, model.trainable_variables)
     compare_update(name, model, step)
 
 

@@ -13,6 +13,7 @@ from yt8m_lib.families import Family
 from yt8m_lib.methods import codecs, devices, export, losses, training
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
+from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.models import frames as reading
 from yt8m_lib.models.assignment import SoftAssignment
 from yt8m_lib.models.baseline import MeanFrame
@@ -151,7 +152,7 @@ def test_trainings_with_one_seed_agree_bit_for_bit(variant):
         keras.utils.set_random_seed(5)
         model = models.build(settings_of(variant), CLASSES)
         starts.append(model.get_weights())
-    optimizer = training.make_optimizer(1e-3)
+    optimizer = Adam(1e-3)
     optimizer.build(model.trainable_variables)
     fresh = [variable.numpy() for variable in optimizer.variables]
 

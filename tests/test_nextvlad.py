@@ -8,8 +8,8 @@ from test_models import videos
 
 from yt8m_lib import checkpoints, models, params
 from yt8m_lib.families import FAMILIES
-from yt8m_lib.methods import training
 from yt8m_lib.methods.losses import cross_entropy, loss_and_gradients
+from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.methods.training import Trainer, rate_schedule
 from yt8m_lib.models.frames import dequantised
 from yt8m_lib.models.gating import Excitation
@@ -341,8 +341,9 @@ def test_the_published_training_can_be_asked_for():
     schedule = rate_schedule(model, published.training.rate_decay_videos)
     for videos_seen, rate in ((0, 2e-4), (1_999_840, 2e-4), (2_000_160, 1.6e-4), (4e6, 1.28e-4)):
         np.testing.assert_allclose(schedule(videos_seen // 160), rate, rtol=1e-6)
-    optimizer = training.make_optimizer(schedule, published.training.clip_norm)
-    assert (optimizer.clipnorm, optimizer.global_clipnorm) == (1.0, None)  # each tensor by itself
+    optimizer = Adam(schedule, published.training.clip_norm)
+    clipped = optimizer.clipped([tf.constant([3.0, 4.0]), tf.constant([0.3, 0.4])])
+    np.testing.assert_allclose(clipped, [[0.6, 0.8], [0.3, 0.4]])  # each tensor by itself
     assert model.loss_epsilon == 1e-8 and published.models["NetVLAD1"].loss_epsilon is None
 
 

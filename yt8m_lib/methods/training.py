@@ -19,6 +19,7 @@ from yt8m_lib.errors import UserError
 from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
 from yt8m_lib.methods.devices import deterministic_or_said, strategy_for
+from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.methods.training_step import Step
 from yt8m_lib.models.frames import sample_frames
 from yt8m_lib.settings import Model, Training
@@ -31,11 +32,6 @@ History = list[dict[str, float]]
 
 class TrainingError(UserError):
     """A training diverged; the message says which model, where, and what to change."""
-
-
-def make_optimizer(rate: Any, clip_norm: float = 1.0) -> keras.optimizers.Adam:
-    """Adam with the published epsilon, each gradient tensor clipped to ``clip_norm`` by itself."""
-    return keras.optimizers.Adam(rate, epsilon=1e-8, clipnorm=clip_norm)
 
 
 def rate_schedule(model: Model, decay_videos: int, divisor: float = 1.0) -> Any:
@@ -96,7 +92,7 @@ class Trainer:
         self.on_epoch, self.name = on_epoch, name or spec.architecture
         schedule = rate_schedule(spec, settings.rate_decay_videos, rate_divisor)
         with strategy_for(settings.replicas).scope():
-            self.optimizer = make_optimizer(schedule, settings.clip_norm)
+            self.optimizer = Adam(schedule, settings.clip_norm)
             self.optimizer.build(model.trainable_variables)
         self.step = Step(model, self.optimizer, spec, settings, label_weight)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)

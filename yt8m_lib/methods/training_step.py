@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from yt8m_lib.methods.devices import strategy_for
 from yt8m_lib.methods.losses import EPSILON, Whole, loss_and_gradients
+from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.models.products import computed_in
 from yt8m_lib.settings import Model, Training
 
@@ -32,7 +33,7 @@ class Step:
     def __init__(
         self,
         model: keras.Model,
-        optimizer: keras.optimizers.Adam,
+        optimizer: Adam,
         spec: Model,
         settings: Training,
         label_weight: float = 1.0,
@@ -76,7 +77,7 @@ class Step:
             sums = tf.distribute.get_replica_context().all_reduce(
                 tf.distribute.ReduceOp.SUM, [loss, *gradients]
             )
-            return sums[0], [tf.clip_by_norm(g, self._settings.clip_norm) for g in sums[1:]]
+            return sums[0], self._optimizer.clipped(sums[1:])
 
         parts = strategy.experimental_distribute_values_from_function(part)
         losses, gradients = strategy.run(own, args=(parts,))
