@@ -10,7 +10,7 @@ SETTINGS := $(if $(DATA),--set data.files='$(DATA)') $(if $(SET),--set '$(SET)')
 MOVED := $(shell [ "$$(cat .venv/ready 2>/dev/null)" = "$(CURDIR)" ] || echo moved)
 
 .DEFAULT_GOAL := help
-.PHONY: moved help setup run test torture full-size lab ui clean
+.PHONY: moved help setup run test bench torture full-size lab ui clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test: setup ## lint, then every test; of Ray and Slurm where they are installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+
+bench: setup ## measure speed against this machine's own limits, beside the goals; some minutes
+	@$(BIN)/yt8m benchmark
 
 torture: setup ## kill runs, mutate shards, try every fault: an hour, resumable; QUICK=--quick SEED=1
 	PYTHONPATH=tests $(BIN)/python -m torture $(if $(SEED),--seed $(SEED)) $(QUICK)

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "methods": {"root", "data", "models", "scoring", "methods"},
     "experiment": {"root", "data", "scoring", "experiment"},
     "report": {"root", "scoring", "experiment", "report"},
+    "benchmark": {"root", "data", "models", "scoring", "methods", "experiment", "benchmark"},
     "phases": {"root", "data", "models", "scoring", "methods", "experiment", "report", "phases"},
 }
 FILES = [path for path in sorted(LIBRARY.rglob("*.py")) if path.parent != LIBRARY]

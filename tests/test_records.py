@@ -6,13 +6,21 @@ import tensorflow as tf
 from conftest import shared
 
 from yt8m_lib.catalogue import RECORD_KINDS
-from yt8m_lib.data import records, within_video
+from yt8m_lib.data import on_disk, records, within_video
 from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, example
 from yt8m_lib.data.records import DataError, FrameVideo, MeanVideo, Records
 from yt8m_lib.data.video_level import VIDEO_LEVEL
 from yt8m_lib.settings import ROOT, Data, Params
 
 SMALL = Data(classes=10, vocabulary=12)
+CACHES = [False, True, "disk"]
+
+
+@pytest.fixture(autouse=True)
+def cache_folder(tmp_path, monkeypatch):
+    """Where columns of decoded videos lie."""
+    monkeypatch.setattr(on_disk, "FOLDER", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "columns"
 
 
 def frame_videos(count, prefix="v", longest=5, seed=0):
@@ -187,7 +195,7 @@ def test_wrong_level_and_unreadable_shards_are_refused_at_once(files, mean_file,
 # Order
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", CACHES)
 def test_order_is_decided_by_the_seed_alone(files, cache):
     data = SMALL.model_copy(update={"cache": cache})
     videos = Records(files, data)
@@ -203,7 +211,7 @@ def test_order_is_decided_by_the_seed_alone(files, cache):
     assert len(set(shards)) == 3  # shards are mixed
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("seed", [None, (3, 4)])
 def test_resuming_with_skip_gives_the_rest_of_the_epoch(files, cache, seed):
     videos = Records(files, SMALL.model_copy(update={"cache": cache}))
@@ -215,8 +223,9 @@ def test_resuming_with_skip_gives_the_rest_of_the_epoch(files, cache, seed):
             np.testing.assert_array_equal(value, after[name])
 
 
-def test_cached_videos_equal_read_ones_and_survive_the_shards(files, tmp_path):
-    cached = Records(files, SMALL.model_copy(update={"cache": True}))
+@pytest.mark.parametrize("cache", CACHES[1:])
+def test_cached_videos_equal_read_ones_and_survive_the_shards(files, cache):
+    cached = Records(files, SMALL.model_copy(update={"cache": cache}))
     for read, kept in zip(Records(files, SMALL).batches(50), cached.batches(50), strict=True):
         for name, value in read.items():
             assert value.dtype == kept[name].dtype
@@ -224,6 +233,50 @@ def test_cached_videos_equal_read_ones_and_survive_the_shards(files, tmp_path):
     for file in files:
         tf.io.gfile.rename(file, f"{file}.gone")
     assert len(columns(cached.batches(50, seed=(1, 1)), "id")) == 120
+
+
+ON_DISK = SMALL.model_copy(update={"cache": "disk"})
+
+
+def test_columns_on_the_disk_serve_later_processes_and_other_settings_have_their_own(
+    files, cache_folder, monkeypatch
+):
+    before = columns(Records(files, ON_DISK).batches(16, seed=(1, 2)), "frames", "labels")
+    made = sorted(path.name for path in cache_folder.iterdir())
+    assert len(made) == 3 and [name[:6] for name in made] == ["train0", "train1", "train2"]
+    monkeypatch.setattr(Records, "_of", lambda *_: pytest.fail("parsed again"))
+    after = columns(Records(files, ON_DISK).batches(16, seed=(1, 2)), "frames", "labels")
+    for one, other in zip(before, after, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+    monkeypatch.undo()
+    fewer = ON_DISK.model_copy(update={"max_frames": 2, "cache_folder": str(cache_folder.parent)})
+    assert max(columns(Records(files, fewer).batches(16), "num_frames")) == 2
+    assert len([*cache_folder.iterdir()]) == 6
+
+
+def test_columns_that_were_damaged_are_named(files, cache_folder):
+    list(Records(files, ON_DISK).batches(16))
+    (folder,) = cache_folder.glob("train1*")
+    frames = folder / on_disk.FRAMES
+    content = bytearray(frames.read_bytes())
+    content[1000] ^= 1
+    frames.write_bytes(content)
+    with pytest.raises(DataError, match=r"train1.*damaged\. Delete that folder"):
+        list(Records(files, ON_DISK).batches(16))
+    frames.write_bytes(content[:-1152])
+    with pytest.raises(DataError, match=r"train1.*damaged\. Delete that folder"):
+        list(Records(files, ON_DISK).batches(16))
+
+
+def test_a_shard_that_cannot_be_read_leaves_no_columns(files, cache_folder):
+    tf.io.gfile.copy(files[0], files[1], overwrite=True)
+    with open(files[1], "r+b") as shard:
+        shard.seek(2000)
+        shard.write(b"damage")
+    with pytest.raises(DataError, match=r"train1\.tfrecord"):
+        list(Records(files, ON_DISK).batches(16))
+    assert [path.name[:6] for path in cache_folder.iterdir()] == ["train0"]
 
 
 # Video level
@@ -304,7 +357,7 @@ def packed(monkeypatch):
     return RECORD_KINDS["packed"]
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", CACHES)
 def test_a_kind_of_ones_own_reads_like_the_others(files, tmp_path, packed, cache):
     path = str(tmp_path / "packed.tfrecord")
     assert records.write_records(path, frame_videos(40, "s0-"), packed) == 40
@@ -347,7 +400,7 @@ def sidecars(files, tmp_path):
     return paths
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", CACHES)
 def test_soft_targets_follow_their_videos(files, sidecars, cache):
     videos = Records(files, SMALL.model_copy(update={"cache": cache}))
     taught = videos.with_soft_targets(sidecars)
@@ -366,7 +419,7 @@ def test_soft_targets_follow_their_videos(files, sidecars, cache):
         assert taught._memory is videos._memory
 
 
-@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("count", [39, 41, 40])
 def test_soft_targets_of_other_videos_are_refused(files, sidecars, cache, count):
     ids = [video.id for video in frame_videos(40, "s0-")] + [b"more"]

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from yt8m_lib import commands, data_commands, part_commands, plan_commands
+from yt8m_lib import benchmark_commands, commands, data_commands, part_commands, plan_commands
 from yt8m_lib.arguments import add_command, count
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.errors import UserError, outside_cause
@@ -113,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     data_commands.add_split(parsers)
     part_commands.add_soft_targets(parsers)
     part_commands.add_evaluation(parsers)
+    benchmark_commands.add_benchmark(parsers)
     return parser
 
 

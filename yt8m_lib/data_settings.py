@@ -1,6 +1,6 @@
 """The settings of the data: what a frame is made of, where the videos lie, how they are read."""
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -59,9 +59,11 @@ class Data(Settings):
     labels_key: Extra[Key] = None  # and the one that holds its labels
     frames: Frames = 24  # frames simulated around a video-level mean
     max_frames: Frames = 300  # frames read from a frame-level record at most
-    cache: Unidentified[bool] = False  # keep decoded videos in memory between epochs
+    # Keep decoded videos between epochs, in memory; or on the disk, for later phases, too.
+    cache: Unidentified[bool | Literal["disk"]] = False
     # Where shards of an object store are copied to when first read, and how much of the disk that
-    # may take: those not read for longest go, one that is larger is read in place.
+    # may take: those not read for longest go, one that is larger is read in place. With
+    # `cache: disk` decoded videos lie there, however many bytes they take (else in results/cache).
     cache_folder: Unidentified[Place | None] = None
     cache_bytes: Unidentified[Bytes] = 100_000_000_000
 

@@ -78,7 +78,7 @@ def plan(options: argparse.Namespace) -> None:
     finished = {repeat: _finished(params, repeat) for repeat in _repeats(params)}
     counted = finished[min(finished)].get("data/data")
     videos = videos_of(params, counted)
-    costs, found = _ask(params, _frames(params, videos), measure=options.tflops is None)
+    costs, found = _ask(params, frames_of(params, videos), measure=options.tflops is None)
     workload = Workload(params, videos, costs, Plan(params).steps)
     read = options.read_gbps
     speeds = machine.measured(found, read) if found else machine.given(options.tflops, read)
@@ -125,7 +125,7 @@ def _finished(params: Params, repeat: int) -> dict[str, dict[str, float]]:
         return {}
 
 
-def _frames(params: Params, videos: Any) -> dict[str, tuple[int, int]]:
+def frames_of(params: Params, videos: Any) -> dict[str, tuple[int, int]]:
     """Frames that each model is trained on, and that it answers on."""
     drawn, read = params.training.frames, videos.longest
     return {

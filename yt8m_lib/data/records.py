@@ -9,13 +9,14 @@ uint8, a quarter of the memory traffic, until the model dequantises them.
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Self
 
 import numpy as np
 import tensorflow as tf
 
+from yt8m_lib.data.cached import Cached
 from yt8m_lib.data.faults import Batches, named_faults
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
 from yt8m_lib.data.framing import AROUND, overrun
@@ -24,6 +25,7 @@ from yt8m_lib.data.inspection import inspect
 from yt8m_lib.data.labels import multi_hot
 from yt8m_lib.data.listing import readable, size_of
 from yt8m_lib.data.nearby import nearest_copy
+from yt8m_lib.data.on_disk import OnDisk
 from yt8m_lib.data.record_kinds import (
     RecordKind,
     check_kind,
@@ -92,7 +94,19 @@ class Records:
         self._kind = kind_for(data)
         if warning := self._kind.warning(data):
             warnings.warn(warning, stacklevel=2)
-        self._memory = InMemory(lambda: self._read(None, 256), data.classes) if data.cache else None
+        self._memory = self._cached()
+
+    def _cached(self) -> Cached | None:
+        """Where these videos are kept between epochs, if the settings ask for it."""
+        if self.data.cache == "disk":
+            alone = self.data.model_copy(update={"cache": False})
+            return OnDisk(self.files, self.data, self.labels, lambda file: self._of(file, alone))
+        if self.data.cache:
+            return InMemory(lambda: self._read(None, 256), self.data.classes)
+        return None
+
+    def _of(self, file: str, data: Data) -> Batches:
+        return type(self)([file], data, labels=self.labels).batches(256)
 
     def with_soft_targets(self, sidecars: Sequence[str]) -> Self:
         """The same videos with soft targets; cached videos are shared, not read again."""
@@ -127,8 +141,15 @@ class Records:
                 batches = self._memory.batches(size, seed, skip, drop_remainder, self.soft_targets)
         return Batches(batches, self._named_faults)
 
-    def _named_faults(self) -> AbstractContextManager:
-        return named_faults(self.files, self.data, self.labels, self.soft_targets)
+    @contextmanager
+    def _named_faults(self) -> Iterator[None]:
+        with named_faults(self.files, self.data, self.labels, self.soft_targets):
+            try:
+                yield
+            except tf.errors.UnknownError:  # what TensorFlow makes of an error in Python
+                if self._memory is None or not self._memory.fault:
+                    raise
+                raise DataError(self._memory.fault) from None
 
     @functools.cached_property
     def _sizes(self) -> list[int]:

@@ -146,10 +146,7 @@ def measured(found: Mapping[str, Any], gigabytes: float | None = None) -> Machin
         found: what that returned, and ``notebook``, the seconds of a notebook's start.
         gigabytes: records that can be read a second; as fast as they can be parsed for None.
     """
-    byte, paces = 1 / found["copied_per_second"], {}
-    for family, training in {(m["family"], m["training"]) for m in found["steps"]}:
-        own = [m for m in found["steps"] if (m["family"], m["training"]) == (family, training)]
-        paces[family, training] = _through(own, byte)
+    paces = paces_of(found["steps"], found["copied_per_second"])
     numbers = ("notebook", "task", "start", "inspect", "write", "judge", "weigh", "code")
     count = len({m["model"] for m in found["steps"]})
     words = f"this machine, on which a few steps of {count} models were measured"
@@ -157,6 +154,21 @@ def measured(found: Mapping[str, Any], gigabytes: float | None = None) -> Machin
         words += f", if it {_reading(gigabytes)}"
     read = 1e9 * (gigabytes or 0.0)
     return Machine(paces=paces, read=read, words=words, **{name: found[name] for name in numbers})
+
+
+def paces_of(
+    steps: Sequence[Mapping[str, Any]], copied_per_second: float
+) -> dict[tuple[str, bool], Pace]:
+    """The pace of each family's training and answers.
+
+    Args:
+        steps: measured ones, as ``methods.calibration`` returns them.
+        copied_per_second: bytes read and written.
+    """
+    found: dict[tuple[str, bool], list] = {}
+    for step in steps:
+        found.setdefault((step["family"], step["training"]), []).append(step)
+    return {kind: _through(own, 1 / copied_per_second) for kind, own in found.items()}
 
 
 def _through(points: Sequence[Mapping[str, Any]], byte: float) -> Pace:

@@ -148,7 +148,7 @@ class Workload:
         videos, data = self.videos, self.params.data
         if not work.passes:
             return 0
-        if not data.cache:
+        if data.cache is not True:
             return BUFFERED * videos.nbytes
         frame = width_of(data.streams) * BYTES[frames_type(data.streams)]
         return (videos.train + videos.validation) * (videos.frames * frame + data.classes)

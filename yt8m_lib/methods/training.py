@@ -126,7 +126,7 @@ class Trainer:
     def _epoch(self, records: Records, epochs: int) -> None:
         first = int(self.epoch_step)
         batches = records.batches(self.spec.batch, seed=(self.seed, int(self.epoch)), skip=first)
-        step = self._step_function(batches.element_spec)
+        step = self.step_function(batches.element_spec)
         started = reported = time.monotonic()
         for number, batch in enumerate(batches, first + 1):
             seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
@@ -149,7 +149,8 @@ class Trainer:
             raise self._diverged()
         self._end_epoch(time.monotonic() - started, int(self.epoch_step) - first)
 
-    def _step_function(self, element_spec: dict) -> Callable:
+    def step_function(self, element_spec: dict) -> Callable:
+        """One step, of a batch of this kind and a seed int [2], as TensorFlow runs it."""
         signature = [element_spec, tf.TensorSpec([2], tf.int32)]
         if getattr(self, "_signature", None) != signature:  # trace once, not once an epoch
             self._signature = signature

@@ -1,13 +1,13 @@
 """The time steps of LSTMs and GRUs, with gradients of their own (sec. 3).
 
-What needs no state is left out of the time steps: the input's product, which the caller makes for
-all frames at once, and the gradient by the recurrent kernel, which is one product over all of them.
-So a time step reads the recurrent kernel once forward and once backward, and nothing else of size.
+What needs no state is left out of the time steps and made for all of them at once: the input's
+product (by the caller), the slopes of the gates, and the gradient by the recurrent kernel. So a
+time step reads the recurrent kernel once forward and once backward, and little else.
 
 D recurrences of one shape, such as the two ways of a bidirectional layer, take their steps
-together. Each has C cells, and kernels of G C columns. Where a frame is not valid, a state stays as
-it is. Gates and states are float32 in any precision: a cell state is a sum over hundreds of steps,
-of which bfloat16 would keep two or three digits.
+together. Each has C cells, and kernels of G C columns. Gates and states are float32 in any
+precision: a cell state is a sum over hundreds of steps, of which bfloat16 would keep two or three
+digits.
 """
 
 from abc import ABC, abstractmethod
@@ -20,10 +20,10 @@ Tensors = tuple[tf.Tensor, ...]
 
 
 class Cell(ABC):
-    """The equations of one time step, forward and backward.
+    """The equations of one kind of cells, of a time step or of all T together.
 
     Attributes:
-        states: how many tensors its state has; the first is its output.
+        states: how many tensors a state has, [D, B, C] each; the first is the output.
 
     Args:
         kernel: the recurrent one, [D, C, G C].
@@ -40,36 +40,43 @@ class Cell(ABC):
 
         Args:
             inputs: the input's product and bias, [D, B, G C].
-            state: before the step, [D, B, C] each.
+            state: before the step.
 
         Returns:
-            The state after the step, and what the way back wants to know, [D, B, n C].
+            The state after it, and its gates (and what else the way back needs), [D, B, n C].
         """
 
     @abstractmethod
-    def back(
-        self, kept: tf.Tensor, before: Tensors, after: Tensors, by_after: Tensors
-    ) -> tuple[tf.Tensor, Tensors]:
+    def slopes(self, gates: tf.Tensor, before: Tensors, after: Tensors) -> tf.Tensor:
+        """What ``back`` multiplies by, of all steps: [T, D, B, m C].
+
+        Args:
+            gates: as ``step`` gave them, [T, D, B, n C].
+            before: the states before the steps, [T, D, B, C] each.
+            after: the states after them.
+        """
+
+    @abstractmethod
+    def back(self, slopes: tf.Tensor, by_after: Tensors) -> tuple[Tensors, tf.Tensor]:
         """One step backward.
 
         Args:
-            kept: what ``step`` wanted to be kept.
-            before: the state before the step.
-            after: the state after it.
-            by_after: the gradient by that.
+            slopes: of this step, [D, B, m C].
+            by_after: the gradient by the state after it.
 
         Returns:
-            The gradients by ``inputs`` and by ``before``.
+            The gradient by the state before it, and that by its recurrent product (and what else
+            ``by_all`` needs), [D, B, k C].
         """
 
     @abstractmethod
-    def by_weights(self, by_inputs: tf.Tensor, kept: tf.Tensor, before: tf.Tensor) -> Tensors:
-        """The gradients by what the cell was made with, from rows [D, T B, ...] of all time steps.
+    def by_all(self, by_steps: tf.Tensor, gates: tf.Tensor, outputs: tf.Tensor) -> Tensors:
+        """The gradients by the inputs, [T, D, B, G C], and by what the cells were made with.
 
         Args:
-            by_inputs: gradients by ``inputs``.
-            kept: what ``step`` wanted to be kept.
-            before: the output before each step.
+            by_steps: as ``back`` gave them, [T, D, B, k C].
+            gates: as ``step`` gave them.
+            outputs: before each step, [T, D, B, C].
         """
 
 
@@ -82,33 +89,38 @@ class LSTM(Cell):
     states = 2
 
     def step(self, inputs: tf.Tensor, state: Tensors) -> tuple[Tensors, tf.Tensor]:
-        """See ``Cell``; i, f, j and o are kept."""
+        """See ``Cell``; the gates are i, f, j and o."""
         h, c = state
         i, f, j, o = tf.split(inputs + product(h, self.kernel), 4, axis=2)
         i, f, j, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(j), tf.sigmoid(o)
         c = f * c + i * j
         return (o * tf.tanh(c), c), tf.concat([i, f, j, o], axis=2)
 
-    def back(
-        self, kept: tf.Tensor, before: Tensors, after: Tensors, by_after: Tensors
-    ) -> tuple[tf.Tensor, Tensors]:
-        """See ``Cell``."""
-        i, f, j, o = tf.split(kept, 4, axis=2)
-        by_h, by_c = by_after
+    def slopes(self, gates: tf.Tensor, before: Tensors, after: Tensors) -> tf.Tensor:
+        """See ``Cell``; of i, f and j by c', of o by h, of c' by h, and of c' by c."""
+        i, f, j, o = tf.split(gates, 4, axis=3)
         squashed = tf.tanh(after[1])
-        by_c += by_h * o * (1.0 - tf.square(squashed))
         parts = (
-            by_c * j * i * (1.0 - i),
-            by_c * before[1] * f * (1.0 - f),
-            by_c * i * (1.0 - tf.square(j)),
-            by_h * squashed * o * (1.0 - o),
+            j * i * (1.0 - i),
+            before[1] * f * (1.0 - f),
+            i * (1.0 - tf.square(j)),
+            squashed * o * (1.0 - o),
+            o * (1.0 - tf.square(squashed)),
+            f,
         )
-        by_inputs = tf.concat(parts, axis=2)
-        return by_inputs, (product(by_inputs, self.kernel, transpose_b=True), by_c * f)
+        return tf.concat(parts, axis=3)
 
-    def by_weights(self, by_inputs: tf.Tensor, kept: tf.Tensor, before: tf.Tensor) -> Tensors:
+    def back(self, slopes: tf.Tensor, by_after: Tensors) -> tuple[Tensors, tf.Tensor]:
         """See ``Cell``."""
-        return (product(before, by_inputs, transpose_a=True),)
+        of_gates, of_h, of_c = tf.split(slopes, [4 * self.units, self.units, self.units], axis=2)
+        by_h, by_c = by_after
+        by_c += by_h * of_h
+        by_gates = of_gates * tf.concat([by_c, by_c, by_c, by_h], axis=2)
+        return (product(by_gates, self.kernel, transpose_b=True), by_c * of_c), by_gates
+
+    def by_all(self, by_steps: tf.Tensor, gates: tf.Tensor, outputs: tf.Tensor) -> Tensors:
+        """See ``Cell``."""
+        return by_steps, _by_kernel(outputs, by_steps)
 
 
 class GRU(Cell):
@@ -121,43 +133,46 @@ class GRU(Cell):
 
     def __init__(self, kernel: tf.Tensor):
         super().__init__(kernel)
-        self.of_gates, self.of_candidate = self._parted(kernel)
+        self.widths = [2 * self.units, self.units]
+        self.of_gates, self.of_candidate = tf.split(kernel, self.widths, axis=2)
 
     def step(self, inputs: tf.Tensor, state: Tensors) -> tuple[Tensors, tf.Tensor]:
-        """See ``Cell``; z, r and the candidate are kept."""
+        """See ``Cell``; the gates are z, r and the candidate."""
         (h,) = state
-        x_gates, x_candidate = self._parted(inputs)
+        x_gates, x_candidate = tf.split(inputs, self.widths, axis=2)
         gates = tf.sigmoid(x_gates + product(h, self.of_gates))
         z, r = tf.split(gates, 2, axis=2)
         candidate = tf.tanh(x_candidate + product(r * h, self.of_candidate))
-        return (z * h + (1.0 - z) * candidate,), tf.concat([gates, candidate], axis=2)
+        return (candidate + z * (h - candidate),), tf.concat([gates, candidate], axis=2)
 
-    def back(
-        self, kept: tf.Tensor, before: Tensors, after: Tensors, by_after: Tensors
-    ) -> tuple[tf.Tensor, Tensors]:
-        """See ``Cell``."""
-        z, r, candidate = tf.split(kept, 3, axis=2)
-        (h,), (by_h,) = before, by_after
-        by_candidate = by_h * (1.0 - z) * (1.0 - tf.square(candidate))
-        by_reset = product(by_candidate, self.of_candidate, transpose_b=True)  # by r h
-        by_z, by_r = by_h * (h - candidate) * z * (1.0 - z), by_reset * h * r * (1.0 - r)
-        by_gates = tf.concat([by_z, by_r], axis=2)
-        by_before = by_h * z + by_reset * r + product(by_gates, self.of_gates, transpose_b=True)
-        return tf.concat([by_gates, by_candidate], axis=2), (by_before,)
-
-    def by_weights(self, by_inputs: tf.Tensor, kept: tf.Tensor, before: tf.Tensor) -> Tensors:
-        """See ``Cell``; the candidate's columns met r h."""
-        by_gates, by_candidate = self._parted(by_inputs)
-        reset = kept[:, :, self.units : 2 * self.units] * before
+    def slopes(self, gates: tf.Tensor, before: Tensors, after: Tensors) -> tf.Tensor:
+        """See ``Cell``; of z and the candidate by h', of r by r h, of h' by h, of r h by h."""
+        z, r, candidate = tf.split(gates, 3, axis=3)
         parts = (
-            product(before, by_gates, transpose_a=True),
-            product(reset, by_candidate, transpose_a=True),
+            (before[0] - candidate) * z * (1.0 - z),
+            (1.0 - z) * (1.0 - tf.square(candidate)),
+            before[0] * r * (1.0 - r),
+            z,
+            r,
         )
-        return (tf.concat(parts, axis=2),)
+        return tf.concat(parts, axis=3)
 
-    def _parted(self, columns: tf.Tensor) -> list[tf.Tensor]:
-        """Columns of both gates, and of the candidate."""
-        return tf.split(columns, [2 * self.units, self.units], axis=2)
+    def back(self, slopes: tf.Tensor, by_after: Tensors) -> tuple[Tensors, tf.Tensor]:
+        """See ``Cell``."""
+        of_z, of_candidate, of_r, z, r = tf.split(slopes, 5, axis=2)
+        (by_h,) = by_after
+        by_candidate = by_h * of_candidate
+        by_reset = product(by_candidate, self.of_candidate, transpose_b=True)  # by r h
+        by_gates = tf.concat([by_h * of_z, by_reset * of_r], axis=2)
+        by_before = by_h * z + by_reset * r + product(by_gates, self.of_gates, transpose_b=True)
+        return (by_before,), tf.concat([by_gates, by_candidate], axis=2)
+
+    def by_all(self, by_steps: tf.Tensor, gates: tf.Tensor, outputs: tf.Tensor) -> Tensors:
+        """See ``Cell``; the candidate's columns met r h."""
+        by_gates, by_candidate = tf.split(by_steps, self.widths, axis=3)
+        reset = gates[:, :, :, self.units : 2 * self.units] * outputs
+        parts = _by_kernel(outputs, by_gates), _by_kernel(reset, by_candidate)
+        return by_steps, tf.concat(parts, axis=2)
 
 
 class ResetAfterGRU(Cell):
@@ -172,116 +187,103 @@ class ResetAfterGRU(Cell):
 
     def __init__(self, kernel: tf.Tensor, bias: tf.Tensor):
         super().__init__(kernel)
-        self.bias = bias
+        self.bias, self.widths = bias, [2 * self.units, self.units]
 
     def step(self, inputs: tf.Tensor, state: Tensors) -> tuple[Tensors, tf.Tensor]:
-        """See ``Cell``; z, r, the candidate and ``h U + b`` of the candidate are kept."""
+        """See ``Cell``; the gates are z, r, the candidate, and the candidate's ``h U + b``."""
         (h,) = state
-        recurrent = product(h, self.kernel) + self.bias
-        gates = tf.sigmoid((inputs + recurrent)[:, :, : 2 * self.units])
+        recurrent, addend = tf.split(product(h, self.kernel) + self.bias, self.widths, axis=2)
+        x_gates, x_candidate = tf.split(inputs, self.widths, axis=2)
+        gates = tf.sigmoid(x_gates + recurrent)
         z, r = tf.split(gates, 2, axis=2)
-        recurrent = recurrent[:, :, 2 * self.units :]
-        candidate = tf.tanh(inputs[:, :, 2 * self.units :] + r * recurrent)
-        return (z * h + (1.0 - z) * candidate,), tf.concat([gates, candidate, recurrent], axis=2)
+        candidate = tf.tanh(x_candidate + r * addend)
+        return (candidate + z * (h - candidate),), tf.concat([gates, candidate, addend], axis=2)
 
-    def back(
-        self, kept: tf.Tensor, before: Tensors, after: Tensors, by_after: Tensors
-    ) -> tuple[tf.Tensor, Tensors]:
+    def slopes(self, gates: tf.Tensor, before: Tensors, after: Tensors) -> tf.Tensor:
+        """See ``Cell``; by h' of z, r, the addend and the candidate, and of h' by h."""
+        z, r, candidate, addend = tf.split(gates, 4, axis=3)
+        of_candidate = (1.0 - z) * (1.0 - tf.square(candidate))
+        parts = (
+            (before[0] - candidate) * z * (1.0 - z),
+            of_candidate * addend * r * (1.0 - r),
+            of_candidate * r,
+            of_candidate,
+            z,
+        )
+        return tf.concat(parts, axis=3)
+
+    def back(self, slopes: tf.Tensor, by_after: Tensors) -> tuple[Tensors, tf.Tensor]:
+        """See ``Cell``; what is kept is by z, r, the addend and the candidate."""
+        of_gates, z = tf.split(slopes, [4 * self.units, self.units], axis=2)
+        (by_h,) = by_after
+        by_gates = of_gates * tf.concat([by_h] * 4, axis=2)
+        recurrent = by_gates[:, :, : 3 * self.units]
+        return (by_h * z + product(recurrent, self.kernel, transpose_b=True),), by_gates
+
+    def by_all(self, by_steps: tf.Tensor, gates: tf.Tensor, outputs: tf.Tensor) -> Tensors:
         """See ``Cell``."""
-        z, r, candidate, recurrent = tf.split(kept, 4, axis=2)
-        (h,), (by_h,) = before, by_after
-        by_candidate = by_h * (1.0 - z) * (1.0 - tf.square(candidate))
-        by_z = by_h * (h - candidate) * z * (1.0 - z)
-        by_r = by_candidate * recurrent * r * (1.0 - r)
-        by_recurrent = tf.concat([by_z, by_r, by_candidate * r], axis=2)
-        by_before = by_h * z + product(by_recurrent, self.kernel, transpose_b=True)
-        return tf.concat([by_z, by_r, by_candidate], axis=2), (by_before,)
-
-    def by_weights(self, by_inputs: tf.Tensor, kept: tf.Tensor, before: tf.Tensor) -> Tensors:
-        """See ``Cell``; what the candidate's columns gave was scaled by r."""
-        by_gates, by_candidate = tf.split(by_inputs, [2 * self.units, self.units], axis=2)
-        r = kept[:, :, self.units : 2 * self.units]
-        by_recurrent = tf.concat([by_gates, by_candidate * r], axis=2)
-        by_bias = tf.reduce_sum(by_recurrent, axis=1, keepdims=True)
-        return product(before, by_recurrent, transpose_a=True), by_bias
+        by_gates, by_addend, by_candidate = tf.split(by_steps, [*self.widths, self.units], axis=3)
+        by_recurrent = tf.concat([by_gates, by_addend], axis=3)
+        by_bias = tf.reduce_sum(by_recurrent, axis=[0, 2])[:, tf.newaxis]
+        by_inputs = tf.concat([by_gates, by_candidate], axis=3)
+        return by_inputs, _by_kernel(outputs, by_recurrent), by_bias
 
 
-def run(
-    kind: type[Cell], inputs: tf.Tensor, valid: tf.Tensor, *weights: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
+def run(kind: type[Cell], inputs: tf.Tensor, *weights: tf.Tensor) -> Tensors:
     """Take all time steps, from a state of 0.
 
     Args:
         kind: of the cells.
         inputs: the input's products and biases, [T, D, B, G C].
-        valid: which frames count, bool [T, D, B, 1].
         weights: what the cells are made with.
 
     Returns:
-        The output after each step, [T, D, B, C], and the last part of the last state, [D, B, C].
+        The state after each step, [T, D, B, C] for each of its tensors.
     """
 
     @tf.custom_gradient
     def steps(inputs: tf.Tensor, *weights: tf.Tensor) -> tuple:
         cell = kind(*weights)
-        *states, kept = _forward(cell, inputs, valid)
+        *after, gates = _forward(cell, inputs)
 
-        def gradients(by_outputs: tf.Tensor, by_last: tf.Tensor) -> Tensors:
-            before = [tf.concat([tf.zeros_like(s[:1]), s[:-1]], axis=0) for s in states]
-            by_inputs = _backward(cell, valid, kept, before, states, by_outputs, by_last)
-            rows = (_as_rows(part) for part in (by_inputs, kept, before[0]))
-            return by_inputs, *cell.by_weights(*rows)
+        def gradients(*by_after: tf.Tensor) -> Tensors:
+            before = tuple(tf.concat([tf.zeros_like(s[:1]), s[:-1]], axis=0) for s in after)
+            slopes = cell.slopes(gates, before, tuple(after))
+            return cell.by_all(_backward(cell, slopes, by_after), gates, before[0])
 
-        return (states[0], states[-1][-1]), gradients
+        return tuple(after), gradients
 
     return steps(inputs, *weights)
 
 
-def _forward(cell: Cell, inputs: tf.Tensor, valid: tf.Tensor) -> list[tf.Tensor]:
-    """The state after each step, and what the way back wants to know, [T, D, B, ...] each."""
+def _forward(cell: Cell, inputs: tf.Tensor) -> Tensors:
+    """The state after each step, and its gates, [T, D, B, ...] each."""
     count = tf.shape(inputs)[0]
 
     def step(time: tf.Tensor, state: Tensors, notes: tuple) -> tuple:
-        new, kept = cell.step(inputs[time], state)
-        state = tuple(map(lambda n, o: tf.where(valid[time], n, o), new, state))
-        return time + 1, state, _noted(notes, time, (*state, kept))
+        state, gates = cell.step(tf.gather(inputs, time), state)
+        return time + 1, state, _noted(notes, time, (*state, gates))
 
     start = (tf.zeros_like(inputs[0, :, :, : cell.units]),) * cell.states
     notes = tuple(tf.TensorArray(tf.float32, count) for _ in range(cell.states + 1))
     *_, notes = tf.while_loop(lambda time, *_: time < count, step, (0, start, notes))
-    return [_stacked(note, inputs) for note in notes]
+    return tuple(_stacked(note, inputs) for note in notes)
 
 
-def _backward(
-    cell: Cell,
-    valid: tf.Tensor,
-    kept: tf.Tensor,
-    before: list[tf.Tensor],
-    after: list[tf.Tensor],
-    by_outputs: tf.Tensor,
-    by_last: tf.Tensor,
-) -> tf.Tensor:
-    """Gradients by the inputs of all steps, [T, D, B, G C]."""
-    count = tf.shape(kept)[0]
+def _backward(cell: Cell, slopes: tf.Tensor, by_after: Tensors) -> tf.Tensor:
+    """What ``back`` gives of each step, from the gradients by the states after the steps."""
+    count = tf.shape(slopes)[0]
 
-    def step(time: tf.Tensor, by_state: Tensors, notes: tf.TensorArray) -> tuple:
-        by_state = (by_state[0] + by_outputs[time], *by_state[1:])
-        here = tf.where(valid[time], 1.0, 0.0)
-        by_inputs, by_before = cell.back(
-            kept[time],
-            tuple(part[time] for part in before),
-            tuple(part[time] for part in after),
-            tuple(part * here for part in by_state),
-        )
-        past = (part * (1.0 - here) for part in by_state)
-        by_before = tuple(b + p for b, p in zip(by_before, past, strict=True))
-        return time - 1, by_before, notes.write(time, by_inputs)
+    def step(time: tf.Tensor, by_state: Tensors, notes: tuple) -> tuple:
+        here = (tf.gather(part, time) for part in by_after)
+        by_state = tuple(later + own for later, own in zip(by_state, here, strict=True))
+        by_state, by_step = cell.back(tf.gather(slopes, time), by_state)
+        return time - 1, by_state, _noted(notes, time, (by_step,))
 
-    zeros = tf.zeros_like(by_last)
-    end = (*(zeros for _ in range(cell.states - 1)), by_last)
-    notes = tf.TensorArray(tf.float32, count)
-    *_, notes = tf.while_loop(lambda time, *_: time >= 0, step, (count - 1, end, notes))
-    return _stacked(notes, kept)
+    end = (tf.zeros_like(by_after[0][0]),) * cell.states
+    notes = (tf.TensorArray(tf.float32, count),)
+    *_, (note,) = tf.while_loop(lambda time, *_: time >= 0, step, (count - 1, end, notes))
+    return _stacked(note, slopes)
 
 
 def _noted(notes: tuple, time: tf.Tensor, parts: Tensors) -> tuple:
@@ -295,8 +297,12 @@ def _stacked(note: tf.TensorArray, like: tf.Tensor) -> tf.Tensor:
     return steps
 
 
-def _as_rows(steps: tf.Tensor) -> tf.Tensor:
+def _by_kernel(rows: tf.Tensor, by_columns: tf.Tensor) -> tf.Tensor:
+    """The gradient by the kernel [D, C, n C] that the rows of all steps, [T, D, B, C], met."""
+    return product(_of_all_steps(rows), _of_all_steps(by_columns), transpose_a=True)
+
+
+def _of_all_steps(steps: tf.Tensor) -> tf.Tensor:
     """[T, D, B, n] -> [D, T B, n]."""
-    shape = tf.shape(steps)
     rows = tf.transpose(steps, [1, 0, 2, 3])
-    return tf.reshape(rows, [shape[1], shape[0] * shape[2], steps.shape[3]])
+    return tf.reshape(rows, [rows.shape[0], -1, rows.shape[3]])

@@ -69,18 +69,17 @@ class RecurrentEncoder(keras.layers.Layer):
         if training and self._cudnn_takes_it and has_gpu():
             return self.by_keras(tf.concat(streams, axis=2), valid)
         frames = tf.concat([tf.transpose(s, [1, 0, 2]) for s in streams], axis=2)  # [T, B, F]
-        valid = tf.transpose(valid)[:, tf.newaxis, :, tf.newaxis]  # [T, 1, B, 1]
-        # Backwards padding comes first, and leaves the state at 0.
-        ways = [_projected(frames, self.forward), _backwards(_projected(frames, self.backward))]
-        both_valid = tf.concat([valid, _backwards(valid)], axis=1)
-        outputs, _ = self._steps(tf.stack(ways, axis=1), both_valid, self.forward, self.backward)
-        both = tf.concat([outputs[:, 0], _backwards(outputs[:, 1])], axis=2)  # [T, B, C]
-        top = _projected(both, self.top)[:, tf.newaxis]
-        return self._steps(top, valid, self.top)[1][0]
+        lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
+        # Padding comes last either way: what cells make of it reaches nothing that is asked for.
+        backward = _reversed(_projected(frames, self.backward), lengths)
+        ways = tf.stack([_projected(frames, self.forward), backward], axis=1)  # [T, 2, B, G C / 2]
+        outputs, *_ = self._steps(ways, self.forward, self.backward)
+        both = tf.concat([outputs[:, 0], _reversed(outputs[:, 1], lengths)], axis=2)  # [T, B, C]
+        *_, states = self._steps(_projected(both, self.top)[:, tf.newaxis], self.top)
+        return _last(states[:, 0], lengths)
 
     def by_keras(self, frames: tf.Tensor, valid: tf.Tensor) -> tf.Tensor:
         """The same as ``call``, by Keras' layers, which a GPU's cuDNN computes as a whole."""
-        # Reversed within its own length, a video still ends in padding, so the mask still fits.
         lengths = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
         reversed_frames = tf.reverse_sequence(frames, lengths, seq_axis=1)
         backward = tf.reverse_sequence(
@@ -94,15 +93,13 @@ class RecurrentEncoder(keras.layers.Layer):
     def _cudnn_takes_it(self) -> bool:
         return self.cell == "lstm" or self.reset_after
 
-    def _steps(
-        self, inputs: tf.Tensor, valid: tf.Tensor, *layers: keras.layers.RNN
-    ) -> tuple[tf.Tensor, tf.Tensor]:
+    def _steps(self, inputs: tf.Tensor, *layers: keras.layers.RNN) -> tuple[tf.Tensor, ...]:
         """Run the cells of layers of one shape together; see ``recurrence.run``."""
         weights = [_stacked([layer.cell.recurrent_kernel for layer in layers])]  # [D, C, G C]
         if self.reset_after:
             weights.append(_stacked([layer.cell.bias for layer in layers])[:, 1:])  # [D, 1, G C]
         kind = {"lstm": LSTM, "gru": ResetAfterGRU if self.reset_after else GRU}[self.cell]
-        return run(kind, inputs, valid, *weights)
+        return run(kind, inputs, *weights)
 
     def cost(self, frames: int) -> Cost:
         """For T frames of F features, with G = 4 kernels of an LSTM's cell or 3 of a GRU's.
@@ -150,9 +147,15 @@ def _stacked(weights: Sequence[keras.Variable]) -> tf.Tensor:
     return tf.stack([tf.convert_to_tensor(weight) for weight in weights])
 
 
-def _backwards(steps: tf.Tensor) -> tf.Tensor:
-    """The last time step first."""
-    return tf.reverse(steps, [0])
+def _reversed(steps: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """[T, B, n] with the last valid frame first, and padding where it is."""
+    return tf.reverse_sequence(steps, lengths, seq_axis=0, batch_axis=1)
+
+
+def _last(steps: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """[T, B, C] at each video's last valid frame, [B, C]; 0 for a video without any."""
+    places = tf.stack([tf.maximum(lengths - 1, 0), tf.range(tf.shape(lengths)[0])], axis=1)
+    return tf.where(lengths[:, tf.newaxis] > 0, tf.gather_nd(steps, places), 0.0)
 
 
 def _cell_cost(layer: keras.layers.RNN, frames: int, of_data: bool) -> Cost:

@@ -1,0 +1,64 @@
+"""Videos that are kept decoded between epochs: in memory, or in columns on the disk."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from yt8m_lib.data.soft_targets import dense, read_soft_targets
+
+Columns = dict[str, tf.Tensor]
+
+
+class Cached(ABC):
+    """All videos of some shards, served in any order.
+
+    Attributes:
+        fault: what is wrong with what is kept, once it was found; "" before.
+
+    Args:
+        classes: V, of the soft targets.
+    """
+
+    def __init__(self, classes: int):
+        self.classes, self.fault = classes, ""
+
+    @property
+    @abstractmethod
+    def ids(self) -> np.ndarray:
+        """Of all videos, bytes [N]; asking for them reads the shards, if that was not done yet."""
+
+    @abstractmethod
+    def gathered(self, place: tf.Tensor) -> Columns:
+        """The batch of the videos at these places, int64 [B], without soft targets."""
+
+    def batches(
+        self,
+        size: int,
+        seed: tuple[int, int] | None,
+        skip: int,
+        drop_remainder: bool,
+        sidecars: Sequence[str] | None,
+    ) -> tf.data.Dataset:
+        """Batches of one epoch; a seed shuffles all videos. See ``records.Records.batches``."""
+        order = np.arange(len(self.ids))
+        if seed is not None:
+            order = np.random.default_rng(seed).permutation(order)
+        places = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder).skip(skip)
+        targets = self._soft_targets(sidecars) if sidecars else {}
+
+        def gathered(place: tf.Tensor) -> Columns:
+            batch = self.gathered(place)
+            if targets:
+                listed = (tf.gather(targets[k], place) for k in ("classes", "confidences"))
+                batch["soft_targets"] = dense(*listed, self.classes)
+            return batch
+
+        return places.map(gathered, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+
+    def _soft_targets(self, sidecars: Sequence[str]) -> Columns:
+        """Soft targets of all videos: ``classes`` int32 [N, k], ``confidences`` float16 [N, k]."""
+        with tf.device("/cpu:0"):
+            targets = read_soft_targets(sidecars, self.ids)
+        return {"classes": targets.classes, "confidences": targets.confidences}
