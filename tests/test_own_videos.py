@@ -5,7 +5,7 @@ import json
 import papermill
 
 from yt8m_lib.data.own_example import THINGS, write_example
-from yt8m_lib.experiment.notebooks import OwnKernelManager
+from yt8m_lib.experiment.kernels import OwnKernelManager
 from yt8m_lib.settings import ROOT
 
 

@@ -12,7 +12,7 @@ from smoke_runs import TIMINGS, run
 
 from yt8m_lib import params
 from yt8m_lib.cli import main
-from yt8m_lib.experiment.notebooks import OwnKernelManager
+from yt8m_lib.experiment.kernels import OwnKernelManager
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods import ensembling, export, weight_search
 from yt8m_lib.methods.sizes import GRAPH_BYTES

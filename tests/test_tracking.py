@@ -16,8 +16,8 @@ from yt8m_lib.experiment import (
     executors,
     folders,
     forgetting,
+    kernels,
     locks,
-    notebooks,
     registry,
     running,
     standing,
@@ -336,10 +336,10 @@ def test_a_wrong_model_is_refused_before_anything_is_superseded(settings, monkey
 def test_parameters_that_a_notebook_does_not_ask_for_are_refused():
     notebook = ROOT / "notebooks" / "data.ipynb"
     good = {"params_file": "a", "overrides": "", "models": ""}
-    notebooks._check_parameters(notebook, good)
+    kernels._check_parameters(notebook, good)
     for bad in ({"x=1; import os": "a"} | good, {**good, "models": 3}, {"models": ""}):
         with pytest.raises(PhaseError, match="tagged `parameters`"):
-            notebooks._check_parameters(notebook, bad)
+            kernels._check_parameters(notebook, bad)
 
 
 def test_a_model_is_measured_again_without_being_made_again(settings):

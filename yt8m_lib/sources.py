@@ -11,8 +11,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator
-from copy import deepcopy
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,7 @@ class _Module:
 
     def __init__(self, name: str, source: str):
         tree = _WithoutCosts().visit(ast.parse(source))
-        self.name = name
+        self.name, self._source, self._body = name, source, tree.body
         self.definitions: dict[str, list[ast.stmt]] = {_ALWAYS: []}
         self.imports: dict[str, str] = {}
         self._references: dict[str, frozenset[tuple[str, str]]] = {}
@@ -140,8 +139,14 @@ class _Module:
 
     def _dump(self, node: ast.stmt) -> str:
         if id(node) not in self._dumps:
-            self._dumps[id(node)] = digest_of(ast.dump(_Plain().visit(deepcopy(node))))
+            self._dumps[id(node)] = digest_of(ast.dump(_Plain().visit(self._twins[id(node)])))
         return self._dumps[id(node)]
+
+    @cached_property
+    def _twins(self) -> dict[int, ast.stmt]:
+        """Each statement once more, to be changed: parsing again is faster than copying."""
+        again = _WithoutCosts().visit(ast.parse(self._source)).body
+        return {id(node): twin for node, twin in zip(self._body, again, strict=True)}
 
 
 class _WithoutCosts(ast.NodeTransformer):
