@@ -259,7 +259,7 @@ def test_an_operation_without_a_deterministic_form_names_the_remedy(monkeypatch)
         words = "Deterministic GPU implementation of unsorted segment reduction op not available."
         raise tf.errors.UnimplementedError(None, None, words)
 
-    monkeypatch.setattr(trainer, "_step_function", lambda spec: missing)
+    monkeypatch.setattr(trainer, "step_function", lambda spec: missing)
     with pytest.raises(devices.DeviceError, match=r"unsorted segment.*training.deterministic=fal"):
         trainer.fit(Videos(), 1)
 

@@ -57,6 +57,10 @@ def run(notebook: Path, output: Path, parameters: dict[str, str]) -> None:
             f"{notebook.name}, cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"The notebook with its traceback: {output}"
         ) from None
+    except KeyboardInterrupt:
+        # The kernel ends by it, too; else asyncio would complain that nobody asked after its cell.
+        logging.getLogger("asyncio").disabled = True
+        raise
     except DeadKernelError:
         raise PhaseError(
             f"{notebook.name}: its process died (out of memory?). Finished models are kept: "
