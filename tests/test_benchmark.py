@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from yt8m_lib import params
+from yt8m_lib import benchmark_commands, params
 from yt8m_lib.benchmark import computing, goals, reading, scores, timing
 from yt8m_lib.cli import main
 from yt8m_lib.scoring import metrics
@@ -57,6 +57,8 @@ def test_a_step_is_held_against_its_products_and_its_traffic(monkeypatch):
     limit = last["flops"] / rate + last["moved"] / copied
     assert found.figures["step_ratio_LSTM-mid_128"] == pytest.approx(limit / last["seconds"])
     assert train["moved"] > 0 and train["batch"] == 4
+    assert "one model after the other:" in benchmark_commands._for_the_paper(SMOKE, found)
+    assert benchmark_commands._for_the_paper(SMOKE, timing.Found()) == ""
 
 
 def test_plain_loops_give_the_same_gap():
@@ -79,8 +81,6 @@ def test_goals_are_judged_from_their_side():
 
 def test_the_command_prints_and_records(monkeypatch, tmp_path, capsys):
     import mlflow
-
-    from yt8m_lib import benchmark_commands
 
     monkeypatch.setattr(scores, "HOLD_OUT", 2000)
     elsewhere = params.load("params/paper.yaml", [f"results={tmp_path}"])

@@ -114,13 +114,13 @@ def _for_the_paper(params: Params, found: Any) -> str:
         return ""
     videos = videos_of(params)
     costs = costs_of(params, plan_commands.frames_of(params, videos))
-    rate, copied = (
-        found.limits[key] for key in ("products_gigaflops", "copied_gigabytes_per_second")
-    )
+    rate, copied = (found.limits[key] for key in ("products_gigaflops", "copied_gigabytes"))
     paces = machine.paces_of(found.rows, 1e9 * copied)
     read = found.limits.get("read_bytes_per_second", 0.0)
     speeds = replace(machine.given(rate / 1000, read / 1e9 or None), paces=paces)
-    made = forecast.forecast({}, Workload(params, videos, costs, Plan(params).steps), speeds)
+    made = forecast.forecast(
+        {params.repeat: {}}, Workload(params, videos, costs, Plan(params).steps), speeds
+    )
     days = made.in_sequence / 86400
     return (
         f"\n{SIZES} on this machine, one model after the other: {days:,.0f} days (the winners: "
