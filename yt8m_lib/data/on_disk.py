@@ -9,6 +9,7 @@ reads them for the first time.
 """
 
 import functools
+import io
 import os
 import shutil
 import zlib
@@ -161,20 +162,17 @@ class Frames:
     """The frames of a shard's videos, in an open file."""
 
     def __init__(self, path: Path):
-        self._file = os.open(path, os.O_RDONLY)
+        self._file = io.FileIO(path)
         self._checked: set[int] = set()
 
     def read(self, first: int, crc: int, target: np.ndarray) -> bool:
         """Read one video's bytes; False where they are not those that were written."""
-        if os.preadv(self._file, [target], first) != len(target):
+        if os.preadv(self._file.fileno(), [target], first) != len(target):
             return False
         if first not in self._checked and zlib.crc32(target) != crc:
             return False
         self._checked.add(first)
         return True
-
-    def __del__(self) -> None:
-        os.close(self._file)
 
 
 def _write(folder: Path, batches: tf.data.Dataset) -> None:
