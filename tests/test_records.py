@@ -212,6 +212,12 @@ def test_order_is_decided_by_the_seed_alone(files, cache):
 
 
 @pytest.mark.parametrize("cache", CACHES)
+def test_the_end_of_an_epoch_waits_for_no_thread_that_tunes_its_reading(files, cache):
+    videos = Records(files, SMALL.model_copy(update={"cache": cache}))
+    assert videos.batches(16).options().autotune.enabled is False
+
+
+@pytest.mark.parametrize("cache", CACHES)
 @pytest.mark.parametrize("seed", [None, (3, 4)])
 def test_resuming_with_skip_gives_the_rest_of_the_epoch(files, cache, seed):
     videos = Records(files, SMALL.model_copy(update={"cache": cache}))

@@ -1,7 +1,7 @@
 """Videos that are kept decoded between epochs: in memory, or in columns on the disk."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,18 @@ import tensorflow as tf
 from yt8m_lib.data.soft_targets import dense, read_soft_targets
 
 Columns = dict[str, tf.Tensor]
+
+
+def untuned(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The same batches, read by as many threads as there are cores from the first one on.
+
+    TensorFlow would tune that number in a thread that sleeps for twice as long each time, and now
+    and then the end of an epoch waits for it to wake up: for five or ten seconds, once three of
+    work are done.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return batches.with_options(options)
 
 
 class Cached(ABC):
@@ -23,6 +35,7 @@ class Cached(ABC):
 
     def __init__(self, classes: int):
         self.classes, self.fault = classes, ""
+        self._gathers: tuple[Sequence[str] | None, Callable[[tf.Tensor], Columns]] | None = None
 
     @property
     @abstractmethod
@@ -46,16 +59,30 @@ class Cached(ABC):
         if seed is not None:
             order = np.random.default_rng(seed).permutation(order)
         places = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder).skip(skip)
-        targets = self._soft_targets(sidecars) if sidecars else {}
+        gather = self._gather(sidecars)
+        return untuned(places.map(gather, tf.data.AUTOTUNE, deterministic=True).prefetch(2))
 
-        def gathered(place: tf.Tensor) -> Columns:
-            batch = self.gathered(place)
-            if targets:
-                listed = (tf.gather(targets[k], place) for k in ("classes", "confidences"))
-                batch["soft_targets"] = dense(*listed, self.classes)
-            return batch
+    def _gather(self, sidecars: Sequence[str] | None) -> Callable[[tf.Tensor], Columns]:
+        """``gathered`` as TensorFlow runs it, with soft targets where there are sidecars.
 
-        return places.map(gathered, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+        It is kept for the next epoch, and with it the soft targets that were read.
+        """
+        if self._gathers is None or self._gathers[0] != sidecars:
+            targets = self._soft_targets(sidecars) if sidecars else {}
+
+            def gathered(place: tf.Tensor) -> Columns:
+                batch = self.gathered(place)
+                if targets:
+                    listed = (tf.gather(targets[k], place) for k in ("classes", "confidences"))
+                    batch["soft_targets"] = dense(*listed, self.classes)
+                return batch
+
+            places = tf.TensorSpec([None], tf.int64)
+            self._gathers = (
+                sidecars,
+                tf.function(gathered, input_signature=[places], autograph=False),
+            )
+        return self._gathers[1]
 
     def _soft_targets(self, sidecars: Sequence[str]) -> Columns:
         """Soft targets of all videos: ``classes`` int32 [N, k], ``confidences`` float16 [N, k]."""

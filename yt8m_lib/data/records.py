@@ -16,7 +16,7 @@ from typing import Self
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data.cached import Cached
+from yt8m_lib.data.cached import Cached, untuned
 from yt8m_lib.data.faults import Batches, named_faults
 from yt8m_lib.data.frame_level import FrameVideo, write_frame_records
 from yt8m_lib.data.framing import AROUND, overrun
@@ -177,9 +177,9 @@ class Records:
         chunk = self._kind.chunk(self.data)
         if chunk is None:
             batches = pairs.batch(size, drop_remainder)
-            return batches.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2)
+            return untuned(batches.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2))
         chunks = pairs.batch(chunk).map(parse, tf.data.AUTOTUNE, deterministic=True)
-        return chunks.rebatch(size, drop_remainder).prefetch(2)
+        return untuned(chunks.rebatch(size, drop_remainder).prefetch(2))
 
 
 @functools.cache  # tracing takes a second, and soft targets are predicted shard by shard
@@ -200,7 +200,10 @@ def _parser(data: Data, labels: bool, taught: bool) -> Callable:
             batch["soft_targets"] = dense_soft_targets(soft_targets, videos.ids, data.classes)
         return batch
 
-    return tf.function(parse, input_signature=[tf.TensorSpec([None], tf.string)] * 2)
+    serialised = [tf.TensorSpec([None], tf.string)] * 2
+    # Only a kind of one's own may branch over tensors in Python, which takes seconds to rewrite.
+    own = type(kind).__module__.startswith("yt8m_lib.")
+    return tf.function(parse, input_signature=serialised, autograph=not own)
 
 
 def _serialised(

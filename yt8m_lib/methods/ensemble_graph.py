@@ -92,7 +92,8 @@ class EnsembleGraph(tf.Module):
         self.ready = tf.Variable(False, trainable=False)
         self.streams = self.members[0].streams
         self._frames = frames_spec(self.streams)
-        self.serve = tf.function(self._serve, input_signature=[self._frames, NUM_FRAMES])
+        signature = [self._frames, NUM_FRAMES]
+        self.serve = tf.function(self._serve, input_signature=signature, autograph=False)
 
     def _serve(self, frames: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tag videos.

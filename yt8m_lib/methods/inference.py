@@ -43,7 +43,8 @@ def mean_of(models: Sequence[VideoModel], params: Params, spec: dict[str, Any]) 
         predicted = [_probabilities(model, params, batch, seed) for model in models]
         return tf.add_n(predicted) / len(models)
 
-    return tf.function(forward, input_signature=[spec, tf.TensorSpec([2], tf.int32)])
+    signature = [spec, tf.TensorSpec([2], tf.int32)]
+    return tf.function(forward, input_signature=signature, autograph=False)
 
 
 def _probabilities(

@@ -154,7 +154,8 @@ class Trainer:
         signature = [element_spec, tf.TensorSpec([2], tf.int32)]
         if getattr(self, "_signature", None) != signature:  # trace once, not once an epoch
             self._signature = signature
-            self._step = tf.function(self._train_step, input_signature=signature)
+            # Rewriting Python's branches and loops for it takes seconds, and there are none.
+            self._step = tf.function(self._train_step, signature, autograph=False)
         return self._step
 
     def _train_step(self, batch: dict[str, tf.Tensor], seed: tf.Tensor) -> None:
