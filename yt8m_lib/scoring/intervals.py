@@ -150,17 +150,21 @@ class _Pool:
     def __init__(self, model: Predictions):
         confidences = model.confidences[:, :POOL]
         order = descending(confidences.ravel())
-        self.video = (order // confidences.shape[1]).astype(np.int32)  # of each pair, [P]
+        self.video = order // confidences.shape[1]  # of each pair, [P]
         self.hits = np.flatnonzero(model.hits(POOL).ravel()[order])  # places of the hits, [H]
+        # A drawn video brings all its pairs, so no resample has more of them than there are here.
+        self.harmonic = np.cumsum(np.concatenate([[0.0], 1.0 / np.arange(1, len(order) + 1)]))
 
     def precisions(self, times: np.ndarray) -> float:
-        """Sum of the precisions at all hits, each video counting ``times[video]`` times."""
+        """Sum of the precisions at all hits, each video counting ``times[video]`` times.
+
+        The c-th of a hit's n copies has the precision ``(f + c) / (r + c)``, after r pairs with f
+        hits among them; with ``h(m) = 1 + 1/2 + ... + 1/m`` all n together come to
+        ``n - (r - f) (h(r + n) - h(r))``.
+        """
         weights = times[self.video]  # [P]
-        copies = weights[self.hits]  # [H]
-        ranks = np.cumsum(weights)[self.hits] - copies  # pairs before a hit's first copy
-        found = np.cumsum(copies) - copies  # hits before it
-        total = 0.0
-        for copy in range(1, int(copies.max(initial=0)) + 1):
-            more = copies >= copy
-            total += ((found[more] + copy) / (ranks[more] + copy)).sum()
-        return float(total)
+        copies = weights[self.hits]  # n, [H]
+        last = np.cumsum(weights, dtype=np.int32)[self.hits]  # r + n
+        misses = last - np.cumsum(copies)  # r - f
+        inverses = self.harmonic[last] - self.harmonic[last - copies]
+        return float(copies.sum() - misses @ inverses)
