@@ -89,7 +89,7 @@ if not (folder / "writer").exists():
 for phase in sys.argv[2:]:
     if not (folder / phase).exists():
         print(phase + ": 1 of 1 to do", flush=True)
-        work("ipykernel_launcher", phase, "its process died")
+        work("yt8m-kernel", phase, "its process died")
 """
 
 

@@ -26,6 +26,7 @@ import psutil
 
 from torture import experiment
 from torture.state import State
+from yt8m_lib.experiment import forked_kernels
 from yt8m_lib.settings import PHASES, ROOT
 
 VICTIMS = ("driver", "kernel", "group")
@@ -100,16 +101,16 @@ class Run:
         elif victim == "driver":
             self.process.kill()
         else:
-            word = "ipykernel_launcher" if victim == "kernel" else "synthesize"
-            return self._kill_child(word)
+            kernel = {"ipykernel_launcher", forked_kernels.NAME}
+            return self._kill_child(kernel if victim == "kernel" else {"synthesize"})
         return True
 
-    def _kill_child(self, word: str) -> bool:
+    def _kill_child(self, words: set[str]) -> bool:
         end = time.monotonic() + 20
         while self.process.poll() is None:
             try:
                 for child in psutil.Process(self.process.pid).children(recursive=True):
-                    if word in child.cmdline():
+                    if words.intersection([child.name(), *child.cmdline()]):
                         child.kill()
                         return True
             except psutil.NoSuchProcess:

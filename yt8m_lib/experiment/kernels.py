@@ -3,12 +3,14 @@
 import logging
 import sys
 from pathlib import Path
+from typing import Any
 
 import papermill
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient.exceptions import DeadKernelError
 
+from yt8m_lib.experiment import forked_kernels
 from yt8m_lib.experiment.notebooks import PhaseError
 from yt8m_lib.settings import ROOT
 
@@ -24,8 +26,10 @@ class OwnKernelManager(AsyncKernelManager):
         # Else it complains of the interrupt that ends it.
         quiet = "--log-level=CRITICAL"
         argv = [sys.executable, "-m", "ipykernel_launcher", quiet, "-f", "{connection_file}"]
-        curve = {"supported_encryption": ["curve"]}
-        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=curve)
+        about: dict[str, Any] = {"supported_encryption": ["curve"]}
+        if forked_kernels.IS_SAFE:
+            about["kernel_provisioner"] = {"provisioner_name": forked_kernels.PROVISIONER}
+        return KernelSpec(argv=argv, display_name="yt8m", language="python", metadata=about)
 
 
 def run(notebook: Path, output: Path, parameters: dict[str, str]) -> None:
