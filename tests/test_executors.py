@@ -156,6 +156,8 @@ def test_one_failure_stops_no_neighbour_and_is_told_at_the_end(settings, whole_p
     assert "LightVLAD-mid" in finished("averaging") and "FVNet-mid" not in finished("averaging")
     executor.failing = set()
     driver.run(phases, ())
+    last = executor.tasks[-1]
+    assert (last.phase, last.models, last.output.name) == ("averaging", (), "averaging.ipynb")
     left = {name for task in executor.tasks[-2:] for name in task.models}
     assert left <= {"FVNet-mid"}
     assert "FVNet-mid" in Experiment(settings).finished("averaging")
@@ -205,6 +207,14 @@ def test_each_notebook_at_a_time_has_a_gpu_of_its_own(tmp_path, monkeypatch):
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         assert processes.visible_gpus() == []
+
+
+def test_cores_are_filled_with_notebooks_that_say_how_many_they_compute_on(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(processes, "cores", lambda: 8)
+    of = {n: processes.Processes(Machines(threads=n)).workers for n in (0, 1, 3, 9)}
+    assert of == {0: 1, 1: 8, 3: 2, 9: 1}
+    assert processes.Processes(Machines(workers=3, threads=1)).workers == 3
 
 
 def test_shares_shrink_towards_the_end():

@@ -247,6 +247,22 @@ def test_both_replicas_hold_the_same_weights_and_statistics(pair):
     assert pair(statistics_of_replicas) == (0.0, 2)
 
 
+def threads_taken() -> tuple[int, int]:
+    import tensorflow as tf
+
+    config = tf.config.threading
+    return config.get_intra_op_parallelism_threads(), config.get_inter_op_parallelism_threads()
+
+
+def test_a_process_computes_with_the_threads_that_it_is_asked_for_and_not_with_others_later():
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, devices.prepare, (True, 1, 1)) as process:
+        assert process.submit(threads_taken).result() == (1, 1)
+        process.submit(devices.prepare, True, 1, 1).result()
+        with pytest.raises(devices.DeviceError, match="threads is 2, and this process .* with 1"):
+            process.submit(devices.prepare, True, 1, 2).result()
+
+
 def test_more_replicas_than_devices_are_refused(pair):
     with pytest.raises(devices.DeviceError, match="replicas is 3, and TensorFlow has 2 CPU"):
         pair(devices.strategy_for, 3)

@@ -168,15 +168,16 @@ def _add_run(parsers: Any) -> None:
     parser.add_argument(
         "--executor",
         choices=list(EXECUTORS),
-        default="local",
         help="where notebooks run: one after the other here (local), several at a time here "
-        "(processes), on a Ray cluster, or as Slurm jobs",
+        "(processes), on a Ray cluster, or as Slurm jobs; where training.threads is given, "
+        "processes, else local",
     )
     parser.add_argument(
         "--workers",
         metavar="N",
         type=count,
-        help="notebooks at a time (processes: one a GPU; ray and slurm: 64 wait or run)",
+        help="notebooks at a time (processes: one a GPU, or a core for each of training.threads; "
+        "ray and slurm: 64 wait or run)",
     )
     parser.add_argument(
         "--address", metavar="ADDRESS", help="of a running Ray cluster; `local` tries slurm here"

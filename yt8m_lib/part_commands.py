@@ -71,7 +71,7 @@ def soft_targets(options: argparse.Namespace) -> None:
     check_data(params)
     # As a notebook's kernel does: a driver that comes meanwhile waits for the end of this process.
     locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
-    devices.prepare(params.training.deterministic)
+    devices.prepare(params.training.deterministic, threads=params.training.threads)
     from yt8m_lib.phases import distillation
 
     experiment = Experiment(params, "distillation")

@@ -58,6 +58,9 @@ class Training(Settings):
     # One seed, one result: what resuming bit for bit rests on. On a GPU some operations are slower
     # so (how much was not measured), and one that has no deterministic form is an error there.
     deterministic: Annotated[bool, Field(exclude_if=bool)] = True
+    # Cores that compute a step; 0 takes all. The last digits of the weights depend on how many they
+    # are. Small models leave a second core half idle: several at a time, on one each, fill them.
+    threads: Annotated[Whole, Field(ge=0, le=1024, exclude_if=lambda given: not given)] = 0
     # Devices of this machine that share each batch: GPUs, or where there is none parts of the CPU.
     replicas: Annotated[Whole, Field(ge=1, le=64, exclude_if=lambda given: given == 1)] = 1
 

@@ -20,15 +20,17 @@ class ExecutorError(UserError):
 
 @dataclass(frozen=True)
 class Machines:
-    """What the command line says of where to run.
+    """What is said of where to run.
 
     Attributes:
         workers: notebooks at a time; the executor's own number where None.
         address: of a running cluster; the executor's own where None.
+        threads: cores that each notebook computes with, as the settings say; 0 for all.
     """
 
     workers: int | None = None
     address: str | None = None
+    threads: int = 0
 
 
 THIS_MACHINE = Machines()
@@ -49,10 +51,10 @@ class Executor(ABC):
     def __init__(self, machines: Machines):
         if machines.address and not self.takes_address:
             raise ExecutorError("--address names a cluster, which this executor does not use")
-        self.workers = machines.workers or self.standard_workers()
+        self.workers = machines.workers or self.standard_workers(machines.threads)
 
-    def standard_workers(self) -> int:
-        """How many notebooks run at a time where nobody says."""
+    def standard_workers(self, threads: int) -> int:
+        """How many notebooks run at a time where nobody says, each on so many cores; 0: on all."""
         return 1
 
     def share(self, ready: int) -> int:

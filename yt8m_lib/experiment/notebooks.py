@@ -3,7 +3,7 @@
 import os
 import shlex
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from yt8m_lib import params as params_files
@@ -34,6 +34,9 @@ class Resources:
     hours: float | None = None
 
 
+ANYTHING = Resources()
+
+
 @dataclass(frozen=True)
 class NotebookTask:
     """One notebook to execute for some steps.
@@ -52,7 +55,7 @@ class NotebookTask:
     overrides: tuple[str, ...]
     models: tuple[str, ...]
     output: Path
-    resources: Resources = field(default=Resources())
+    resources: Resources = ANYTHING
 
     @property
     def parameters(self) -> dict[str, str]:

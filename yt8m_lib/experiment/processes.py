@@ -29,8 +29,7 @@ class Processes(SideBySide):
     """
 
     def __init__(self, machines: Machines):
-        gpus = visible_gpus()
-        self._standard = max(1, len(gpus))
+        self._gpus = gpus = visible_gpus()
         super().__init__(machines)
         self._all = [_Worker(gpus[n % len(gpus)] if gpus else "") for n in range(self.workers)]
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
@@ -40,8 +39,8 @@ class Processes(SideBySide):
         self._room = threading.Condition()
 
     @override
-    def standard_workers(self) -> int:
-        return self._standard
+    def standard_workers(self, threads: int) -> int:
+        return len(self._gpus) or (max(1, cores() // threads) if threads else 1)
 
     @override
     def share(self, ready: int) -> int:
@@ -135,6 +134,11 @@ def _end_with_the_driver() -> None:
     assert driver is not None
     driver.join()
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

@@ -39,7 +39,7 @@ class Ray(SideBySide):
         self._running: set[ray.ObjectRef] = set()
 
     @override
-    def standard_workers(self) -> int:
+    def standard_workers(self, threads: int) -> int:
         return 64  # that wait at a time; how many run is for Ray to decide
 
     @override

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
 from yt8m_lib.experiment import changes, folders, locks, servers, tracking
 from yt8m_lib.experiment.executors import THIS_MACHINE, Executor, Machines
-from yt8m_lib.experiment.notebooks import NotebookTask, PhaseError, Resources
+from yt8m_lib.experiment.notebooks import ANYTHING, NotebookTask, PhaseError, Resources
 from yt8m_lib.experiment.plan import Plan
 from yt8m_lib.experiment.stages import Stages
 from yt8m_lib.experiment.steps import Step
@@ -37,7 +37,7 @@ def run(
     force: bool = False,
     rerun: bool = False,
     accept_code: bool = False,
-    executor: str = "local",
+    executor: str | None = None,
     machines: Machines = THIS_MACHINE,
     say: Say = print,
 ) -> Params:
@@ -52,7 +52,8 @@ def run(
         force: run again what is finished.
         rerun: make again, however long it took, what a change of code or data put out of date.
         accept_code: take finished work as it is where code alone changed under it.
-        executor: a name in ``catalogue.EXECUTORS``.
+        executor: a name in ``catalogue.EXECUTORS``; None takes ``local``, or ``processes`` where
+            the settings say how many cores a model computes on.
         machines: where and how many notebooks it runs at a time.
         say: receives progress, a line at a time.
 
@@ -67,7 +68,9 @@ def run(
     phases = [p for p in PHASES if p in only] or list(PHASES[PHASES.index(first or PHASES[0]) :])
     for phase in phases:
         Plan(params).of(phase, models)
-    place = EXECUTORS[executor](machines)
+    threads = params.training.threads
+    executor = executor or ("processes" if threads else "local")
+    place = EXECUTORS[executor](replace(machines, threads=threads))
     try:
         with locks.lock(params, wait=True, say=say):
             tracking.connect(params)
@@ -159,7 +162,7 @@ def synthesize(params: Params, kept: Path) -> None:
 
 @dataclass(frozen=True)
 class _Taken:
-    """Steps that one notebook works on, and since when."""
+    """Steps that one notebook works on, and since when; none where it only shows its phase."""
 
     steps: list[Step]
     task: NotebookTask
@@ -167,7 +170,7 @@ class _Taken:
 
     @property
     def names(self) -> str:
-        return f"{self.steps[0].phase} {', '.join(step.name for step in self.steps)}"
+        return f"{self.task.phase} {', '.join(step.name for step in self.steps) or '(all of it)'}"
 
 
 class Driver:
@@ -183,6 +186,7 @@ class Driver:
     def __init__(self, params: Params, kept: Path, executor: Executor, say: Say):
         self.params, self.kept, self.executor, self.say = params, kept, executor, say
         self.experiment = Experiment(params)
+        self._in_parts: list[str] = []  # phases that several notebooks share out
 
     def run(self, phases: Sequence[str], models: Sequence[str]) -> None:
         """Run what is to do of these phases and models.
@@ -214,9 +218,9 @@ class Driver:
         """Give the executor what can run now; returns whether anything runs."""
         while len(running) < self.executor.workers:
             steps = stages.take(self.executor.share, self.executor.whole_phases)
-            if not steps:
+            task = self._task(steps, models) if steps else self._whole_phase()
+            if not task:
                 break
-            task = self._task(steps, models)
             taken = _Taken(steps, task, time.time())
             of = len(self.experiment.plan.of(task.phase, models))
             whole = f"{task.phase}: {len(steps)} of {of} to do"
@@ -224,20 +228,40 @@ class Driver:
             running[self.executor.submit(task)] = taken
         return bool(running)
 
+    def _whole_phase(self) -> NotebookTask | None:
+        """The notebook, with nothing left to do, of a phase that others have shared out.
+
+        Its tables and figures show all of the phase, where theirs show what there was by then.
+        """
+        for phase in self._in_parts:
+            if not self.experiment.unfinished(self.experiment.plan.of(phase)):
+                self._in_parts.remove(phase)
+                return self._notebook(phase, ())
+        return None
+
     def _task(self, steps: Sequence[Step], models: Sequence[str]) -> NotebookTask:
-        phase, repeat = steps[0].phase, self.params.repeat
+        phase = steps[0].phase
         names = tuple(step.name for step in steps)
-        if self.executor.whole_phases:
-            left = self.experiment.unfinished(self.experiment.plan.of(phase, models))
-            names = tuple(models) if len(left) == len(steps) else names
+        of_phase = self.experiment.plan.of(phase, models)
+        left = self.experiment.unfinished(of_phase) if self.executor.whole_phases else of_phase
+        if len(left) == len(steps):
+            names = tuple(models)
+        elif phase not in self._in_parts:
+            self._in_parts.append(phase)
+        return self._notebook(phase, names, _resources(self.params, steps))
+
+    def _notebook(
+        self, phase: str, names: Sequence[str], resources: Resources = ANYTHING
+    ) -> NotebookTask:
+        repeat = self.params.repeat
         suffix = (f"repeat-{repeat}",) if repeat else ()
         return NotebookTask(
             phase=phase,
             params_file=_from_root(self.kept),
             overrides=(f"repeat={repeat}",) if repeat else (),
-            models=names,
+            models=tuple(names),
             output=self.params.folder / "notebooks" / f"{_file_name(phase, *names, *suffix)}.ipynb",
-            resources=_resources(self.params, steps),
+            resources=resources,
         )
 
     def _end(self, stages: Stages, taken: _Taken, error: BaseException | None) -> None:
@@ -251,7 +275,9 @@ class Driver:
             why = f"{taken.task.output} ended, but left unfinished: {names}"
         begun = bool(unfinished) and self.experiment.begun(unfinished[0], taken.started)
         stages.end(taken.steps, unfinished, begun, why)
-        name = taken.steps[0].phase if self.executor.whole_phases else taken.names
+        if why and not taken.steps:
+            stages.failures[taken.task.phase] = why
+        name = taken.task.phase if self.executor.whole_phases else taken.names
         ended = f"done in {time.time() - taken.started:.0f} s" if not why else "failed"
         self.say(f"{name}: {ended}")
 

@@ -37,7 +37,7 @@ class Slurm(SideBySide):
         self._running: set[submitit.Job] = set()
 
     @override
-    def standard_workers(self) -> int:
+    def standard_workers(self, threads: int) -> int:
         return 64  # jobs in the queue at a time
 
     @override

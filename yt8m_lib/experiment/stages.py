@@ -65,7 +65,7 @@ class Stages:
             return
         failed = unfinished[:1] if begun else unfinished
         self.failures |= {step.key: why for step in failed}
-        if not unfinished:
+        if taken and not unfinished:
             self.failures[taken[0].phase] = why
         again = {step.key: step for step in unfinished if step not in failed}
         self._waiting = again | self._waiting

@@ -13,7 +13,7 @@ class DeviceError(UserError):
     """This machine's devices cannot do what the settings ask; the message says what to change."""
 
 
-def prepare(deterministic: bool = True, replicas: int = 1) -> None:
+def prepare(deterministic: bool = True, replicas: int = 1, threads: int = 0) -> None:
     """Import and initialise TensorFlow; call it before the modules that import it.
 
     Its start-up messages are dropped, and GPU memory is taken as it is needed.
@@ -22,12 +22,17 @@ def prepare(deterministic: bool = True, replicas: int = 1) -> None:
         deterministic: whether every operation is asked for its deterministic form, so that one
             seed gives one result; once asked, it is so until the process ends.
         replicas: how many devices there are to be; without GPUs, the CPU is made so many.
+        threads: cores that compute an operation, and operations at a time; 0 takes all cores.
+
+    Raises:
+        DeviceError: when this process computes with another number of threads already.
     """
-    with _no_stderr():
+    with no_stderr():
         import tensorflow as tf
 
         if deterministic:
             tf.config.experimental.enable_op_determinism()
+        _take_threads(threads)
         gpus = tf.config.list_physical_devices("GPU")
         try:
             for gpu in gpus:
@@ -39,6 +44,23 @@ def prepare(deterministic: bool = True, replicas: int = 1) -> None:
         except RuntimeError:  # TensorFlow is in use already, and cannot be changed any more
             pass
         tf.zeros(()).numpy()  # the first operation prints messages, too
+
+
+def _take_threads(threads: int) -> None:
+    import tensorflow as tf
+
+    config = tf.config.threading
+    now = config.get_intra_op_parallelism_threads()
+    if now == threads:
+        return
+    try:
+        config.set_intra_op_parallelism_threads(threads)
+        config.set_inter_op_parallelism_threads(threads)
+    except RuntimeError:  # TensorFlow is in use already, and cannot be changed any more
+        raise DeviceError(
+            f"training.threads is {threads}, and this process computes with {now or 'all'} "
+            "already: restart the notebook's kernel"
+        ) from None
 
 
 def strategy_for(replicas: int) -> Any:
@@ -94,7 +116,7 @@ def deterministic_or_said() -> Iterator[None]:
 
 
 @contextmanager
-def _no_stderr() -> Iterator[None]:
+def no_stderr() -> Iterator[None]:
     """Drop what is written to file descriptor 2; native code does so without ``sys.stderr``."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)

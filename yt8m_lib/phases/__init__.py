@@ -30,7 +30,8 @@ def start(phase: str, params_file: str, overrides: str = "", models: str = "") -
     if phase != "report":  # which only draws what was logged
         from yt8m_lib.methods import devices
 
-        devices.prepare(params.training.deterministic, params.training.replicas)
+        training = params.training
+        devices.prepare(training.deterministic, training.replicas, training.threads)
         _check_budget(params)
     if os.environ.get(DRIVER):
         locks.hold(params, "kernel.lock", fcntl.LOCK_SH)
