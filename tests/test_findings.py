@@ -11,7 +11,7 @@ from yt8m_lib.families import Family
 from yt8m_lib.report import ReportError, findings, tables
 from yt8m_lib.report.claims import CLAIMS, Claim, verdict
 from yt8m_lib.report.effects import effects_of
-from yt8m_lib.report.seeds import needs, of_another_repeat, over_repeats
+from yt8m_lib.report.seeds import _room, needs, of_another_repeat, over_repeats
 from yt8m_lib.scoring.intervals import Estimate
 
 NONE = Estimate(0.0, np.zeros(10), videos=100)
@@ -204,8 +204,32 @@ def test_the_table_judges_over_repeats_and_says_what_an_open_claim_needs():
     assert table["verdict"].to_dict() == {"5": "undecided", "11": "reproduced"}
     assert table["seeds"].eq(3).all() and table["needs"]["11"] == ""
     assert table["needs"]["5"].endswith("seeds")
-    assert "1 of 14 claims are decided; undecided: 5" in findings.decided(table.reset_index())
+    words = findings.decided(table.reset_index())
+    assert "1 of 14 claims are decided (1 by the rule before 2026-11-27); undecided: 5" in words
     assert not len(findings.table([]))
+
+
+def test_the_amended_claims_keep_their_margins_and_show_both_verdicts():
+    touched = {part: claim for part, claim in CLAIMS.items() if claim.first_direction}
+    assert set(touched) == {
+        "2-dbof", "2-rnn", "2-dbof-both", "2-rnn-both", "7-0.4", "7-0.6", "8-model",
+    }  # fmt: skip
+    assert {(c.direction, c.first_direction, c.margin) for c in touched.values()} == {
+        ("no gain", "none", 0.0005)
+    }
+    loss = [a_repeat(**{"8-model": d, "11": 0.1}) for d in (-0.004, -0.0041, -0.0039)]
+    table = findings.table(loss).set_index("part")
+    assert table.loc["8-model", ["verdict", "first_verdict"]].tolist() == ["reproduced", "opposite"]
+    assert table["first_verdict"]["11"] == "" and table["paper"]["8-model"] == "no gain"
+    unsure = [a_repeat(**{"8-model": d, "11": 0.1}) for d in (-0.001, 0.0002, -0.0022)]
+    words = findings.decided(findings.table(unsure))
+    assert words.startswith("1 of 14 claims are decided (1 by the rule before 2026-11-27)")
+
+
+def test_room_for_no_gain_ends_at_the_margin_above():
+    claim = Claim("no gain", "no gain", (0.0, 0.0))
+    assert _room(claim, 0.0002) == pytest.approx(0.0003)
+    assert _room(claim, -0.001) == pytest.approx(0.0015)
 
 
 def test_what_would_decide_a_claim_grows_with_its_interval():
@@ -270,21 +294,23 @@ def test_over_one_repeat_is_that_repeat():
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "gain", "loss", "none"),
+    ("low", "high", "gain", "loss", "none", "no_gain"),
     [
-        (0.002, 0.004, "reproduced", "opposite", "opposite"),
-        (-0.004, -0.002, "opposite", "reproduced", "opposite"),
-        (-0.0005, 0.0008, "no effect", "no effect", "reproduced"),
-        (0.0001, 0.0009, "reproduced", "no effect", "reproduced"),
-        (-0.0009, -0.0001, "no effect", "reproduced", "reproduced"),
-        (-0.002, 0.003, "undecided", "undecided", "undecided"),
-        (0.0005, 0.003, "reproduced", "opposite", "undecided"),
-        (0.0, 0.003, "undecided", "undecided", "undecided"),
-        (0.0, 0.0, "no effect", "no effect", "reproduced"),
+        (0.002, 0.004, "reproduced", "opposite", "opposite", "opposite"),
+        (-0.004, -0.002, "opposite", "reproduced", "opposite", "reproduced"),
+        (-0.0005, 0.0008, "no effect", "no effect", "reproduced", "reproduced"),
+        (0.0001, 0.0009, "reproduced", "no effect", "reproduced", "reproduced"),
+        (-0.0009, -0.0001, "no effect", "reproduced", "reproduced", "reproduced"),
+        (-0.002, 0.003, "undecided", "undecided", "undecided", "undecided"),
+        (-0.003, 0.001, "undecided", "undecided", "undecided", "reproduced"),
+        (0.0005, 0.003, "reproduced", "opposite", "undecided", "undecided"),
+        (0.0, 0.003, "undecided", "undecided", "undecided", "undecided"),
+        (0.0, 0.0, "no effect", "no effect", "reproduced", "reproduced"),
     ],
 )
-def test_verdict_follows_the_interval(low, high, gain, loss, none):
+def test_verdict_follows_the_interval(low, high, gain, loss, none, no_gain):
     effect, margin = (low + high) / 2, 0.001
+    assert verdict(effect, low, high, "no gain", margin) == no_gain
     assert verdict(effect, low, high, "gain", margin) == gain
     assert verdict(effect, low, high, "loss", margin) == loss
     assert verdict(effect, low, high, "none", margin) == none

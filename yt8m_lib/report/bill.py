@@ -119,9 +119,9 @@ def sentences(plan: Forecast, params: Params, workers: int) -> list[str]:
     )
     if workers > 1:
         share = f", {one / many:.2g} times as fast" if many else ""
-        lines.append(
-            f"With {workers} workers, each with a machine of its own: {duration(many)}{share}."
-        )
+        cores = params.training.threads
+        where = f"on {cores} core(s) of this machine" if cores else "with a machine of its own"
+        lines.append(f"With {workers} workers, each {where}: {duration(many)}{share}.")
     return [*lines, *_path(plan.critical_path()), *_winners(plan, params)]
 
 

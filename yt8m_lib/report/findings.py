@@ -13,7 +13,7 @@ import pandas as pd
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.files import written_whole
 from yt8m_lib.report import ReportError
-from yt8m_lib.report.claims import CLAIMS, NUMBERS
+from yt8m_lib.report.claims import AMENDED, CLAIMS, NUMBERS
 from yt8m_lib.report.effects import Effects, effects_of
 from yt8m_lib.report.seeds import needs, of_another_repeat, over_repeats
 from yt8m_lib.scoring.intervals import Estimate
@@ -61,7 +61,8 @@ def table(found: Sequence[Effects]) -> pd.DataFrame:
     Returns:
         A row for each part: claim, part, text, paper, effect, low, high, margin, seeds, videos (of
         the report half; 0 where bytes or seconds are compared), verdict, needs (what would decide
-        it), repeat_low and repeat_high (where one more repeat is expected, as
+        it), first_verdict (that of the rule before the amendment, for claims that it touches),
+        repeat_low and repeat_high (where one more repeat is expected, as
         ``of_another_repeat`` has it). Empty where there are no repeats.
 
     Raises:
@@ -108,6 +109,7 @@ def _row(part: str, by_repeat: Sequence[Estimate]) -> dict[str, object]:
         "videos": effect.videos,
         "verdict": judged,
         "needs": needs(claim, by_repeat) if judged == "undecided" else "",
+        "first_verdict": claim.judge_at_first(effect),
         "repeat_low": repeat_low,
         "repeat_high": repeat_high,
     }
@@ -116,9 +118,12 @@ def _row(part: str, by_repeat: Sequence[Estimate]) -> dict[str, object]:
 def decided(table: pd.DataFrame) -> str:
     """How many claims are decided, and which are not or were not tested."""
     open_ = sorted(set(table["claim"][table["verdict"] == "undecided"]))
+    first = table["first_verdict"].where(table["first_verdict"] != "", table["verdict"])
+    open_at_first = set(table["claim"][first == "undecided"])
     tested = set(table["claim"])
     untested = sorted(set(NUMBERS) - tested)
     words = f"{len(tested) - len(open_)} of {len(NUMBERS)} claims are decided"
+    words += f" ({len(tested) - len(open_at_first)} by the rule before {AMENDED})"
     if open_:
         words += f"; undecided: {', '.join(map(str, open_))}"
     return words + (f"; not tested here: {', '.join(map(str, untested))}" if untested else "")

@@ -71,7 +71,7 @@ def needs(claim: Claim, effects: Sequence[Estimate]) -> str:
         Words such as "361 videos" or "2,888 videos and 18 seeds".
     """
     mean, count = Estimate.mean(effects), len(effects)
-    room = _room(claim, abs(mean.value))
+    room = _room(claim, mean.value)
     low, high = mean.interval()
     share = ((high - low) / 2 / room) ** 2  # of the room's square that doubt by videos takes
     if count == 1:
@@ -87,11 +87,11 @@ def needs(claim: Claim, effects: Sequence[Estimate]) -> str:
     return " and ".join([*wanted, _number(seeds, 1, "seeds")])
 
 
-def _room(claim: Claim, size: float) -> float:
-    """Half the width that an interval about an effect of this size may have to decide the claim."""
-    margin = claim.margin
-    room = abs(size - margin) if claim.direction == "none" else max(size, margin - size)
-    return max(room, 1e-9)
+def _room(claim: Claim, effect: float) -> float:
+    """Half the width that an interval about an effect may have to decide the claim."""
+    margin, size = claim.margin, abs(effect)
+    rooms = {"none": abs(size - margin), "no gain": abs(effect - margin)}
+    return max(rooms.get(claim.direction, max(size, margin - size)), 1e-9)
 
 
 def _student(seeds: int) -> float:
