@@ -30,7 +30,7 @@ def test_every_part_gives_figures_that_have_goals(monkeypatch):
     monkeypatch.setattr(scores, "PLAIN", 20)
     monkeypatch.setattr(timing, "COPIED", 2**16)
     found = timing.Found()
-    for part in (scores.gap, scores.all_metrics, scores.search):
+    for part in (scores.gap, scores.all_metrics, scores.search, scores.soft_targets):
         found.add(part(True, quiet))
     found.add(reading.reader(SMOKE, True, quiet))
     wanted = {"gap_ratio", "metrics_times_plain", "search_minutes", "reader_cached_ratio"}

@@ -13,7 +13,17 @@ from yt8m_lib.errors import UserError
 from yt8m_lib.params import load
 from yt8m_lib.settings import Params
 
-PARTS = ("reader", "step", "gap", "metrics", "search", "inference", "encode", "start")
+PARTS = (
+    "reader",
+    "step",
+    "gap",
+    "metrics",
+    "search",
+    "soft-targets",
+    "inference",
+    "encode",
+    "start",
+)
 STEPS = ("NetVLAD1", "FVNet", "DBoF1", "RNN1", "RNN3")
 SIZES = "params/paper.yaml"  # whose models are measured
 DEMO = "params/demo.yaml"  # what is started with nothing to do
@@ -54,6 +64,7 @@ def benchmark(options: argparse.Namespace) -> None:
         "gap": lambda: scores.gap(quick, _say),
         "metrics": lambda: scores.all_metrics(quick, _say),
         "search": lambda: scores.search(quick, _say),
+        "soft-targets": lambda: scores.soft_targets(quick, _say),
         "inference": lambda: computing.inference(params, quick, _say),
         "encode": lambda: computing.encoding(params, quick, _say),
         "start": lambda: starting.starting(demo, DEMO, quick, _say),

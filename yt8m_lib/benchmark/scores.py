@@ -1,19 +1,24 @@
-"""Metrics and the search for an ensemble's weights against a sort."""
+"""Metrics and the search for an ensemble's weights against a sort; what soft targets take."""
 
 import heapq
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from yt8m_lib.benchmark.timing import Found, in_turn, sort
+from yt8m_lib.data.soft_targets import write_soft_targets
 from yt8m_lib.methods.ensembling import Scorer
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import Predictions
+from yt8m_lib.scoring.ranking import top
 
 HOLD_OUT, CLASSES = 232_072, 3862  # videos of the published hold-out, and classes
 KEPT, LABELS, MEMBERS, TRIALS = 100, 3, 9, 500
+TAUGHT, TRAINING_VIDEOS = 10_000, 4_770_000  # whose soft targets are written; that there are
 MEASURED = 20_000  # videos of which all classes' confidences are measured
 PLAIN = 200  # videos on which metrics are computed in plain loops
 ROUNDS = 3
@@ -95,6 +100,28 @@ def search(quick: bool, say: Callable[[str], None]) -> Found:
             "search_setup_ratio": set_up / seconds["sort"],
             "search_setup_gigabytes": 1024 * taken / 1e9 / share,
             "search_minutes": (set_up + TRIALS * seconds["one"]) / share / 60,
+        }
+    )
+
+
+def soft_targets(quick: bool, say: Callable[[str], None]) -> Found:
+    """Choosing and writing the best classes of 10,000 videos, and what all training videos take."""
+    videos, shard = TAUGHT // 10 if quick else TAUGHT, 1000
+    say(f"the soft targets of {videos:,} videos")
+    predicted = np.random.default_rng(0).random((shard, CLASSES), np.float32)
+    ids = [b"v%03d" % number for number in range(shard)]
+    with TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        for number in range(videos // shard):
+            classes, confidences = top(predicted, KEPT)
+            sidecar = Path(folder) / f"{number}.tfrecord"
+            write_soft_targets(sidecar, ids, classes, confidences.astype(np.float16))
+        seconds = time.perf_counter() - started
+        size = sum(file.stat().st_size for file in Path(folder).iterdir())
+    return Found(
+        {
+            "soft_targets_seconds": seconds * TAUGHT / videos,
+            "soft_targets_gigabytes": size / videos * TRAINING_VIDEOS / 1e9,
         }
     )
 
