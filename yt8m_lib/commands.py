@@ -302,11 +302,11 @@ def load(options: argparse.Namespace) -> Any:
     return params_files.load(options.params, options.overrides)
 
 
-def start_tensorflow() -> None:
-    """Import TensorFlow quietly, as the project uses it."""
+def start_tensorflow(threads: int = 0) -> None:
+    """Import TensorFlow quietly, as the project uses it, with so many threads; 0: one a core."""
     from yt8m_lib.methods import devices
 
-    devices.prepare()
+    devices.prepare(threads=threads)
 
 
 def print_json(value: Any) -> None:

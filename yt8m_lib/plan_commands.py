@@ -26,9 +26,9 @@ from yt8m_lib.files import expanded
 from yt8m_lib.settings import ROOT, Params
 
 ANSWER = [sys.executable, "-c", "from yt8m_lib import plan_commands; plan_commands.answer()"]
-# A notebook imports MLflow and Matplotlib besides TensorFlow, starts a kernel and draws: on two
-# cores it takes 25 s besides its steps where TensorFlow is there after 11 s.
-NOTEBOOK = 2.2
+# A notebook's kernel is forked from one that has imported everything; it still opens the record,
+# starts TensorFlow and draws: 3 s besides its steps where TensorFlow itself is there after 5 s.
+NOTEBOOK = 0.6
 
 
 ABOUT = "what an experiment will take: videos, bytes, FLOPs, memory, hours; runs nothing"
@@ -41,7 +41,10 @@ class PlanningError(UserError):
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what ``yt8m plan`` takes."""
     parser.add_argument(
-        "--workers", metavar="N", type=count, default=1, help="tasks that run at a time (1)"
+        "--workers",
+        metavar="N",
+        type=count,
+        help="tasks that run at a time (as many as `yt8m run` would run here)",
     )
     parser.add_argument(
         "--tflops",
@@ -66,7 +69,7 @@ def _amount(text: str) -> float:
 
 def plan(options: argparse.Namespace) -> None:
     """Print an experiment's plan, or write its figure."""
-    from yt8m_lib.experiment import forecast, machine
+    from yt8m_lib.experiment import forecast, machine, processes
     from yt8m_lib.experiment.plan import Plan
     from yt8m_lib.experiment.videos import videos_of
     from yt8m_lib.experiment.workload import Workload
@@ -84,13 +87,14 @@ def plan(options: argparse.Namespace) -> None:
     speeds = machine.measured(found, read) if found else machine.given(options.tflops, read)
     took = {r: {k: m["seconds"] for k, m in runs.items()} for r, runs in finished.items()}
     made = forecast.forecast(took, workload, speeds)
+    workers = options.workers or processes.side_by_side(params.training.threads)
     if options.figure:
         figure = bill.draw_workers(made, params.experiment)
         figure.savefig(options.figure, dpi=120, bbox_inches="tight")
     if options.json:
-        commands.print_json(bill.as_json(made, params, options.workers))
+        commands.print_json(bill.as_json(made, params, workers))
     else:
-        print(bill.as_text(made, params, options.workers))
+        print(bill.as_text(made, params, workers))
 
 
 def _repeats(params: Params) -> range:
@@ -168,11 +172,11 @@ def _costs(values: dict[str, Any]) -> ModelCosts:
 def answer() -> None:
     """What the other process does: count, and measure if asked to; JSON in, JSON out."""
     question = json.load(sys.stdin)
-    commands.start_tensorflow()
+    params = Params.model_validate(question["params"])
+    commands.start_tensorflow(params.training.threads)
     ready = min(time.time() - question["asked_at"], time.process_time())
     from yt8m_lib.methods import calibration
 
-    params = Params.model_validate(question["params"])
     costs = calibration.costs_of(params, question["frames"])
     found = None
     if question["measure"]:

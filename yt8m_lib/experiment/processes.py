@@ -40,7 +40,7 @@ class Processes(SideBySide):
 
     @override
     def standard_workers(self, threads: int) -> int:
-        return len(self._gpus) or (max(1, cores() // threads) if threads else 1)
+        return len(self._gpus) or side_by_side(threads)
 
     @override
     def share(self, ready: int) -> int:
@@ -134,6 +134,11 @@ def _end_with_the_driver() -> None:
     assert driver is not None
     driver.join()
     os.kill(os.getpid(), signal.SIGINT)
+
+
+def side_by_side(threads: int) -> int:
+    """How many notebooks fill this machine's cores, each on so many; one where each takes all."""
+    return max(1, cores() // threads) if threads else 1
 
 
 def cores() -> int:
