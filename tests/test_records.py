@@ -8,7 +8,7 @@ from conftest import shared
 from yt8m_lib.catalogue import RECORD_KINDS
 from yt8m_lib.data import on_disk, records, within_video
 from yt8m_lib.data.record_kinds import ParsedVideos, RecordKind, example
-from yt8m_lib.data.records import DataError, FrameVideo, MeanVideo, Records
+from yt8m_lib.data.records import DataError, FrameVideo, MeanVideo, Records, in_order
 from yt8m_lib.data.video_level import VIDEO_LEVEL
 from yt8m_lib.settings import ROOT, Data, Params
 
@@ -209,6 +209,18 @@ def test_order_is_decided_by_the_seed_alone(files, cache):
     assert sorted(first) == sorted(other) == in_order
     shards = [id[:2] for id in first[:20]]
     assert len(set(shards)) == 3  # shards are mixed
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_cached_videos_can_be_read_by_length_and_put_back_in_order(files, cache):
+    videos = Records(files, SMALL.model_copy(update={"cache": cache}))
+    batches = list(videos.batches(16, by_length=True))
+    lengths = np.concatenate([batch["num_frames"] for batch in batches])
+    places = [batch["place"].numpy() for batch in batches if "place" in batch]
+    assert len(set(lengths)) > 1 and (np.diff(lengths) >= 0).all() == bool(cache)
+    assert all(b["frames"].shape[1] == max(b["num_frames"]) for b in batches)
+    ids = np.concatenate([batch["id"] for batch in batches])[in_order(places)]
+    assert ids.tolist() == columns(videos.batches(16), "id")
 
 
 @pytest.mark.parametrize("cache", CACHES)

@@ -97,7 +97,7 @@ def test_an_edit_makes_again_what_it_must_and_nothing_else(library, name):
     ("file", "old", "new"),
     [
         ("scoring/metrics.py", "POOL = 20", "POOL = 21"),
-        ("methods/inference.py", "seconds = 0.0", "seconds = 1.0"),
+        ("methods/inference.py", "seconds, places = 0.0, []", "seconds, places = 1.0, []"),
     ],
 )
 def test_measuring_code_measures_again_and_retrains_no_teacher(library, file, old, new):

@@ -42,6 +42,11 @@ class Cached(ABC):
     def ids(self) -> np.ndarray:
         """Of all videos, bytes [N]; asking for them reads the shards, if that was not done yet."""
 
+    @property
+    @abstractmethod
+    def lengths(self) -> np.ndarray:
+        """Frames of all videos, int [N]."""
+
     @abstractmethod
     def gathered(self, place: tf.Tensor) -> Columns:
         """The batch of the videos at these places, int64 [B], without soft targets."""
@@ -53,14 +58,22 @@ class Cached(ABC):
         skip: int,
         drop_remainder: bool,
         sidecars: Sequence[str] | None,
+        by_length: bool,
     ) -> tf.data.Dataset:
         """Batches of one epoch; a seed shuffles all videos. See ``records.Records.batches``."""
         order = np.arange(len(self.ids))
         if seed is not None:
             order = np.random.default_rng(seed).permutation(order)
+        if by_length:
+            order = np.argsort(self.lengths, kind="stable")
         places = tf.data.Dataset.from_tensor_slices(order).batch(size, drop_remainder).skip(skip)
         gather = self._gather(sidecars)
-        return untuned(places.map(gather, tf.data.AUTOTUNE, deterministic=True).prefetch(2))
+        batches = places.map(
+            lambda place: gather(place) | ({"place": place} if by_length else {}),
+            tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        return untuned(batches.prefetch(2))
 
     def _gather(self, sidecars: Sequence[str] | None) -> Callable[[tf.Tensor], Columns]:
         """``gathered`` as TensorFlow runs it, with soft targets where there are sidecars.

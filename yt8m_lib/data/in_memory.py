@@ -28,6 +28,11 @@ class InMemory(Cached):
         """Of all videos, bytes [N]."""
         return self._videos["id"].numpy()
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of all videos, int32 [N]."""
+        return self._videos["num_frames"].numpy()
+
     @functools.cached_property
     def _videos(self) -> Columns:
         """All N videos without padding.

@@ -112,6 +112,11 @@ class OnDisk(Cached):
         """Of all videos, bytes [N]."""
         return self._videos["id"].astype(object)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Frames of all videos, int [N]."""
+        return self._videos["num_frames"]
+
     def gathered(self, place: tf.Tensor) -> Columns:
         """The batch of the videos at these places [B]."""
         videos = self._videos

@@ -48,6 +48,7 @@ __all__ = [
     "check_kind",
     "digest",
     "find",
+    "in_order",
     "inspect",
     "kind_of_shard",
     "part_of",
@@ -120,6 +121,7 @@ class Records:
         seed: tuple[int, int] | None = None,
         skip: int = 0,
         drop_remainder: bool = False,
+        by_length: bool = False,
     ) -> Batches:
         """Batches of one epoch.
 
@@ -129,6 +131,9 @@ class Records:
                 shuffled as a whole, others by interleaving shuffled shards and through a buffer.
             skip: batches to leave out at the start; the others are what they would have been.
             drop_remainder: leave out a last batch of fewer videos.
+            by_length: without a seed, put videos of the same length together, so that batches have
+                little padding. Each batch then has ``place`` int64 [B], where among all its videos
+                are (see ``in_order``). Only cached videos can be read so; others keep their order.
 
         Returns:
             The dataset. Reading it raises ``DataError`` naming shard and videos, for a damaged
@@ -138,7 +143,9 @@ class Records:
             if self._memory is None:
                 batches = self._read(self.soft_targets, size, seed, skip, drop_remainder)
             else:
-                batches = self._memory.batches(size, seed, skip, drop_remainder, self.soft_targets)
+                batches = self._memory.batches(
+                    size, seed, skip, drop_remainder, self.soft_targets, by_length
+                )
         return Batches(batches, self._named_faults)
 
     @contextmanager
@@ -180,6 +187,18 @@ class Records:
             return untuned(batches.map(parse, tf.data.AUTOTUNE, deterministic=True).prefetch(2))
         chunks = pairs.batch(chunk).map(parse, tf.data.AUTOTUNE, deterministic=True)
         return untuned(chunks.rebatch(size, drop_remainder).prefetch(2))
+
+
+def in_order(places: Sequence[np.ndarray]) -> np.ndarray | slice:
+    """What puts videos that were read ``by_length`` back into the order of their shards.
+
+    Args:
+        places: ``place`` of each batch that had it.
+
+    Returns:
+        An index into what was made of all batches.
+    """
+    return np.argsort(np.concatenate(places)) if places else slice(None)
 
 
 @functools.cache  # tracing takes a second, and soft targets are predicted shard by shard

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from yt8m_lib.data import soft_targets
 from yt8m_lib.data.record_kinds import ids_of, kind_for
-from yt8m_lib.data.records import Records
+from yt8m_lib.data.records import Records, in_order
 from yt8m_lib.data.shards import sidecar_paths
 from yt8m_lib.methods import inference
 from yt8m_lib.scoring.ranking import top
@@ -48,7 +48,7 @@ def write_soft_targets(
     for number, (file, sidecar) in enumerate(zip(files, sidecars, strict=True), 1):
         if _is_kept(sidecar, file, params, made_by, say):
             continue
-        batches = Records([file], params.data).batches(params.inference_batch)
+        batches = Records([file], params.data).batches(params.inference_batch, by_length=True)
         forward = forward or inference.mean_of(teachers, params, batches.element_spec)
         predicted = _predict_shard(forward, batches, params)
         soft_targets.write_soft_targets(sidecar, *predicted, teachers=made_by)
@@ -90,10 +90,12 @@ def _predict_shard(
     """Ids [N], most confident classes [N, k] and their confidences, float16 [N, k]."""
     top_k = params.distillation.top_k
     k = params.data.classes if top_k == "all" else min(top_k, params.data.classes)
-    ids, classes, confidences = [], [], []
+    ids, classes, confidences, places = [], [], [], []
     for number, batch in enumerate(batches):
         best, values = top(forward(batch, tf.constant([params.seed, number])).numpy(), k)
         ids.append(batch["id"].numpy())
         classes.append(best)
         confidences.append(values.astype(np.float16))
-    return np.concatenate(ids), np.concatenate(classes), np.concatenate(confidences)
+        places.extend([batch["place"].numpy()] if "place" in batch else [])
+    order = in_order(places)
+    return tuple(np.concatenate(parts)[order] for parts in (ids, classes, confidences))

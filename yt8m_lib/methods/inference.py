@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from yt8m_lib.data.records import Records
+from yt8m_lib.data.records import Records, in_order
 from yt8m_lib.models.frames import fill_frames, sample_frames
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.scoring.predictions import Predictions
@@ -93,7 +93,7 @@ def make_predictor(
     Returns:
         A function without arguments that returns what ``predict`` returns.
     """
-    batches = videos.batches(params.inference_batch)
+    batches = videos.batches(params.inference_batch, by_length=True)
     forward = mean_of(models, params, batches.element_spec)
     return lambda: predict_with(forward, batches, classes_kept(params), seed)
 
@@ -117,9 +117,9 @@ def predict_with(
         seed: the first of the two numbers of every batch's seed.
 
     Returns:
-        The predictions, and the seconds that ``forward`` took.
+        The predictions, in the order of the shards, and the seconds that ``forward`` took.
     """
-    seconds = 0.0
+    seconds, places = 0.0, []
 
     def answers() -> Any:
         nonlocal seconds
@@ -127,6 +127,8 @@ def predict_with(
             started = time.perf_counter()
             predicted = forward(batch, tf.constant([seed, number])).numpy()
             seconds += time.perf_counter() - started
+            places.extend([batch["place"].numpy()] if "place" in batch else [])
             yield batch["id"].numpy(), among_rated(predicted, batch), batch["labels"].numpy()
 
-    return Predictions.from_batches(answers(), k), seconds
+    predictions = Predictions.from_batches(answers(), k)
+    return predictions.select(in_order(places)), seconds

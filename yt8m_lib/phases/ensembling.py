@@ -5,7 +5,7 @@ compared is measured in one way only: full answers of all classes, averaged, the
 ensemble's are the exported file's own; the flat one's and the parts' come from the same members.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ import pandas as pd
 import tensorflow as tf
 
 from yt8m_lib import families, models
-from yt8m_lib.data.records import Records
+from yt8m_lib.data.records import Records, in_order
 from yt8m_lib.experiment import answers as names
 from yt8m_lib.experiment import registry
 from yt8m_lib.experiment.runs import FinishedRun, RunLog
@@ -109,23 +109,24 @@ def _combined(
     """What several ensembles answer, as if each were exported: on all frames, from all classes."""
     forget_models()
     params = run.params.model_copy(update={"inference": "valid_frames"})
-    batches = validation.batches(params.inference_batch)
-    forward = {}
+    batches = validation.batches(params.inference_batch, by_length=True)
+    forward, places = {}, []
     for name in {name: None for weights in combinations.values() for name in weights}:
         model, stored = _stored_model(run, members, name)
         for variable, values in zip(model.variables, codecs.decode_weights(stored), strict=True):
             variable.assign(values)
         forward[name] = inference.mean_of([model], params, batches.element_spec)
     seed = tf.zeros([2], tf.int32)  # nothing is drawn
-    answers = (
-        (
-            batch["id"].numpy(),
-            {n: inference.among_rated(m(batch, seed).numpy(), batch) for n, m in forward.items()},
-            batch["labels"].numpy(),
-        )
-        for batch in batches
-    )
-    return ensembling.combine_full(answers, combinations, inference.classes_kept(params))
+
+    def answers() -> Iterator[tuple]:
+        for batch in batches:
+            each = {n: m(batch, seed).numpy() for n, m in forward.items()}
+            rated = {n: inference.among_rated(one, batch) for n, one in each.items()}
+            places.extend([batch["place"].numpy()] if "place" in batch else [])
+            yield batch["id"].numpy(), rated, batch["labels"].numpy()
+
+    found = ensembling.combine_full(answers(), combinations, inference.classes_kept(params))
+    return {name: each.select(in_order(places)) for name, each in found.items()}
 
 
 def _parts(params: Params, members: list[str]) -> dict[str, list[str]]:
@@ -191,7 +192,7 @@ def _predict_exported(
     model = ExportedModel(folder)
     return inference.predict_with(
         lambda batch, _: model(batch["frames"], batch["num_frames"]),
-        validation.batches(params.inference_batch),
+        validation.batches(params.inference_batch, by_length=True),
         inference.classes_kept(params),
         params.seed,
     )
