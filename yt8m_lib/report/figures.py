@@ -33,9 +33,10 @@ from yt8m_lib.report.canvas import (
     name_rows,
     styles,
 )
-from yt8m_lib.report.claims import CLAIMS, by_family
+from yt8m_lib.report.claims import CLAIMS, Claim, by_family
 
 VERDICTS = {"reproduced": GREEN, "opposite": ORANGE, "no effect": BLUE, "undecided": GREY}
+FARTHEST = 0.05  # effect on GAP at the ends of an axis of claims
 
 
 def draw_averaging(table: pd.DataFrame) -> Figure:
@@ -159,11 +160,18 @@ def _canvas_of_claims(part: pd.DataFrame, rows: float) -> tuple[Figure, Axes]:
     figure, (axes,) = canvas(rows=rows * len(part))
     for row, name in enumerate(part["part"] if len(part) else ()):
         if CLAIMS[name].published:
-            low, high = CLAIMS[name].published
-            ends = (-CLAIMS[name].margin, CLAIMS[name].margin) if low == high == 0 else (low, high)
-            width = max(ends[1] - ends[0], 0.0002)
-            axes.barh(row, width, left=ends[0], height=0.7, color=PAPER, zorder=0.5)
+            low, high = _as_published(CLAIMS[name])
+            width = max(high - low, 0.0002)
+            axes.barh(row, width, left=low, height=0.7, color=PAPER, zorder=0.5)
     return figure, axes
+
+
+def _as_published(claim: Claim) -> tuple[float, float]:
+    """From where to where an effect agrees with what was published; the margin, where that is 0."""
+    if claim.direction == "no gain":
+        return -FARTHEST, claim.margin
+    low, high = claim.published or (0.0, 0.0)
+    return (-claim.margin, claim.margin) if low == high == 0 else (low, high)
 
 
 def _name_claims(axes: Axes, part: pd.DataFrame, notes: Sequence[Any] | None = None) -> None:
@@ -171,7 +179,7 @@ def _name_claims(axes: Axes, part: pd.DataFrame, notes: Sequence[Any] | None = N
     texts = (text.removeprefix("... ") for text in part["text"])
     name_rows(axes, [f"{p}  {text}" for p, text in zip(part["part"], texts, strict=True)], notes)
     axes.set_xscale("symlog", linthresh=0.002, linscale=1)
-    marks = [-0.05, -0.01, -0.002, 0, 0.002, 0.01, 0.05]
+    marks = [-FARTHEST, -0.01, -0.002, 0, 0.002, 0.01, FARTHEST]
     axes.set_xticks(marks, [f"{mark:g}" for mark in marks], fontsize=8)
     axes.set_xlabel("effect on GAP, 95 % interval\n(light: as published, or the margin)")
 
