@@ -259,6 +259,10 @@ def test_effects_outside_an_earlier_record_are_named():
     record = record.assign(repeat_low=[np.nan, -5, -5], repeat_high=[np.nan, 5, 5])
     again = pd.DataFrame({"part": ["11", "14", "1-dbof"], "effect": [4.0, 6.0, 2.0]})
     assert list(findings.outside(again, record)["part"]) == ["14", "1-dbof"]
+    there, here = record.assign(videos=[90, 90, 0]), again.assign(videos=[90, 0, 90])
+    assert len(findings.outside(here, there)) == 2
+    with pytest.raises(ReportError, match="part 1-dbof was measured on 91 videos there, on 90"):
+        findings.outside(here, there.assign(videos=[91, 90, 0]))
 
 
 def test_another_repeat_lies_where_it_is_expected_as_often_as_that_says():

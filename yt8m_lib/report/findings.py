@@ -141,12 +141,29 @@ def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns part, effect, recorded_low and recorded_high.
+
+    Raises:
+        ReportError: where the record's effects were measured on other videos, so that it is of
+            other data and says nothing of where these are to lie.
     """
+    _check_same_videos(table, reference)
     known = reference.reindex(columns=["part", "low", "high", "repeat_low", "repeat_high"])
     low, high = (known[f"repeat_{end}"].fillna(known[end]) for end in ("low", "high"))
     record = known[["part"]].assign(recorded_low=low - ROUNDING, recorded_high=high + ROUNDING)
     both = table[["part", "effect"]].merge(record, on="part")
     return both[~both["effect"].between(both["recorded_low"], both["recorded_high"])]
+
+
+def _check_same_videos(table: pd.DataFrame, reference: pd.DataFrame) -> None:
+    columns = [one.reindex(columns=["part", "videos"]) for one in (table, reference)]
+    both = columns[0].merge(columns[1], on="part", suffixes=("", "_recorded")).dropna()
+    differ = both[both["videos"] != both["videos_recorded"]]
+    if len(differ):
+        first = differ.iloc[0]
+        raise ReportError(
+            f"that record is of other data: part {first['part']} was measured on "
+            f"{first['videos_recorded']:,.0f} videos there, on {first['videos']:,.0f} here"
+        )
 
 
 def other_choices(table: pd.DataFrame, records: dict[str, str]) -> pd.DataFrame:
