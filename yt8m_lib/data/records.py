@@ -189,16 +189,17 @@ class Records:
         return untuned(chunks.rebatch(size, drop_remainder).prefetch(2))
 
 
-def in_order(places: Sequence[np.ndarray]) -> np.ndarray | slice:
+def in_order(places: Sequence[tf.Tensor | None]) -> np.ndarray | slice:
     """What puts videos that were read ``by_length`` back into the order of their shards.
 
     Args:
-        places: ``place`` of each batch that had it.
+        places: ``place`` of each batch; None of those that have none, which are in order.
 
     Returns:
         An index into what was made of all batches.
     """
-    return np.argsort(np.concatenate(places)) if places else slice(None)
+    found = [place for place in places if place is not None]
+    return np.argsort(np.concatenate(found)) if found else slice(None)
 
 
 @functools.cache  # tracing takes a second, and soft targets are predicted shard by shard

@@ -96,6 +96,6 @@ def _predict_shard(
         ids.append(batch["id"].numpy())
         classes.append(best)
         confidences.append(values.astype(np.float16))
-        places.extend([batch["place"].numpy()] if "place" in batch else [])
+        places.append(batch.get("place"))
     order = in_order(places)
     return tuple(np.concatenate(parts)[order] for parts in (ids, classes, confidences))

@@ -127,7 +127,7 @@ def predict_with(
             started = time.perf_counter()
             predicted = forward(batch, tf.constant([seed, number])).numpy()
             seconds += time.perf_counter() - started
-            places.extend([batch["place"].numpy()] if "place" in batch else [])
+            places.append(batch.get("place"))
             yield batch["id"].numpy(), among_rated(predicted, batch), batch["labels"].numpy()
 
     predictions = Predictions.from_batches(answers(), k)

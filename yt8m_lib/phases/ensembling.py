@@ -122,7 +122,7 @@ def _combined(
         for batch in batches:
             each = {n: m(batch, seed).numpy() for n, m in forward.items()}
             rated = {n: inference.among_rated(one, batch) for n, one in each.items()}
-            places.extend([batch["place"].numpy()] if "place" in batch else [])
+            places.append(batch.get("place"))
             yield batch["id"].numpy(), rated, batch["labels"].numpy()
 
     found = ensembling.combine_full(answers(), combinations, inference.classes_kept(params))
