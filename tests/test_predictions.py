@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from yt8m_lib.scoring.predictions import Predictions, average, report_half, selection_half
-from yt8m_lib.scoring.ranking import descending, top
+from yt8m_lib.scoring.ranking import NARROW, descending, ranks_of, top
 
 
 def made(videos=40, classes=30, k=20, seed=0, ties=False):
@@ -23,24 +23,38 @@ def by_definition(row, k):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("k", [1, 7, 30, 99])
-def test_top_is_sorted_and_takes_the_lower_class_of_equal_ones(ties, k):
-    _, dense, _ = made(videos=1500, ties=ties)  # more than one block of rows
+@pytest.mark.parametrize("k", [1, 7, 30, 999])
+@pytest.mark.parametrize("width", [30, NARROW, NARROW + 1, 700])
+def test_top_is_sorted_and_takes_the_lower_class_of_equal_ones(ties, k, width):
+    _, dense, _ = made(videos=300, classes=width, ties=ties)  # more than one block of rows
     classes, confidences = top(dense, k)
     assert classes.dtype == np.uint16 and confidences.dtype == np.float32
     assert classes.tolist() == [by_definition(row, k) for row in dense]
     np.testing.assert_array_equal(confidences, np.take_along_axis(dense, classes.astype(int), 1))
 
 
-@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf])
-def test_top_refuses_what_is_no_confidence(bad):
-    with pytest.raises(ValueError, match="finite and not negative"):
-        top(np.array([[0.5, bad]]), 1)
+@pytest.mark.parametrize("bad", [-0.1, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("width", [2, NARROW + 1])
+def test_no_order_of_what_is_no_confidence(bad, width):
+    values = np.full(width, 0.5)
+    values[1] = bad
+    for order in (lambda: top(values[None], 1), lambda: ranks_of(values > 0, values)):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            order()
 
 
 def test_descending_keeps_equal_ones_in_order():
     values = np.array([0.5, 0.0, 1.0, 0.5, -0.0, 1e-30, 0.5], np.float32)
     assert descending(values).tolist() == [2, 0, 3, 6, 5, 1, 4]
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_marked_pairs_have_the_ranks_that_the_whole_order_gives_them(ties):
+    _, dense, labels = made(videos=500, ties=ties)
+    confidences, marked = dense.ravel(), labels.ravel()
+    expected = np.flatnonzero(marked[descending(confidences)]) + 1
+    np.testing.assert_array_equal(ranks_of(marked, confidences), expected)
+    assert not len(ranks_of(marked[:0], confidences[:0]))
 
 
 def test_dense_gives_back_what_was_kept():

@@ -22,7 +22,7 @@ import numpy as np
 
 from yt8m_lib.catalogue import METRICS
 from yt8m_lib.scoring.predictions import Predictions
-from yt8m_lib.scoring.ranking import descending
+from yt8m_lib.scoring.ranking import descending, ranks_of
 
 POOL = 20  # pairs of a video that count in GAP and mAP
 
@@ -111,7 +111,7 @@ def gap_of_pool(confidences: np.ndarray, hits: np.ndarray, positives: int) -> fl
     """
     if not positives:
         return 0.0
-    ranks = np.flatnonzero(hits[descending(confidences)]) + 1  # only hits move the recall
+    ranks = ranks_of(hits, confidences)  # only hits move the recall
     precisions = np.arange(1, len(ranks) + 1) / ranks
     return float(precisions.sum() / positives)
 

@@ -162,14 +162,14 @@ class Predictions:
 
     def labelled(self, classes: np.ndarray) -> np.ndarray:
         """Whether any given class [N, c] is a label of its row's video, bool [N, c]."""
-        found = np.zeros(classes.shape, bool)
+        width = classes.shape[1]
+        found = np.zeros(classes.size, bool)
         video = np.repeat(np.arange(len(self)), self.positives)  # of each label, [L]
-        for part in blocks(len(video), 65536):
-            label, place = np.nonzero(
-                classes[video[part]] == self.label_classes[part, None]  # [l, k] == [l, 1]
-            )
-            found[video[part][label], place] = True
-        return found
+        for part in blocks(len(video), 16384):
+            rows = video[part]
+            hits = np.flatnonzero(classes[rows] == self.label_classes[part, None])  # [l, k] flat
+            found[rows[hits // width] * width + hits % width] = True
+        return found.reshape(classes.shape)
 
     def select(self, mask: np.ndarray) -> Self:
         """Take some of the videos.
