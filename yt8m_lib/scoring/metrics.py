@@ -21,7 +21,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from yt8m_lib.catalogue import METRICS
-from yt8m_lib.scoring.predictions import Predictions
+from yt8m_lib.scoring.predictions import Predictions, label_places
 from yt8m_lib.scoring.ranking import descending, ranks_of
 
 POOL = 20  # pairs of a video that count in GAP and mAP
@@ -167,5 +167,5 @@ def _as_predictions(
         return predictions
     if labels is None:
         raise ValueError("dense predictions need labels")
-    most = int((np.asarray(labels) > 0).sum(axis=1).max(initial=0))
+    most = int(np.bincount(label_places(labels)[0]).max(initial=0))
     return Predictions.from_dense([b""] * len(predictions), predictions, labels, max(POOL, most))

@@ -98,12 +98,13 @@ class Predictions:
         Raises:
             ValueError: where the shapes do not fit, or as ``top`` does.
         """
-        labels = np.asarray(labels) > 0
         videos, classes = np.shape(predictions)
-        if labels.shape != (videos, classes + beyond):
-            raise ValueError(f"predictions {np.shape(predictions)}, labels {labels.shape}")
-        offsets = np.concatenate([[0], np.cumsum(labels.sum(axis=1))]).astype(np.int64)
-        label_classes = np.nonzero(labels)[1].astype(np.uint16)
+        if np.shape(labels) != (videos, classes + beyond):
+            raise ValueError(f"predictions {np.shape(predictions)}, labels {np.shape(labels)}")
+        rows, label_classes = label_places(labels)
+        counts = np.bincount(rows, minlength=videos)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        label_classes = label_classes.astype(np.uint16)
         return cls(_as_bytes(ids), *top(predictions, k), label_classes, offsets)
 
     @classmethod
@@ -200,6 +201,13 @@ class Predictions:
         """Read what ``save`` wrote."""
         with np.load(path, allow_pickle=False) as file:
             return cls(**{field.name: file[field.name] for field in fields(cls)})
+
+
+def label_places(labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Video and class of each label in multi-hot labels [N, V], positive where there is one."""
+    labels = np.asarray(labels)
+    place = np.flatnonzero(labels if labels.dtype == bool else labels > 0)
+    return np.divmod(place, max(labels.shape[1], 1))
 
 
 def check_same_videos(predictions: Sequence[Predictions]) -> None:
