@@ -56,7 +56,7 @@ def tables(options: argparse.Namespace) -> None:
 
 def findings(options: argparse.Namespace) -> None:
     """Test each claim of the paper on all finished repeats."""
-    from yt8m_lib.report import findings, tables
+    from yt8m_lib.report import findings, questions, tables
 
     params = load(options)
     params_files.check_data(params)
@@ -67,16 +67,23 @@ def findings(options: argparse.Namespace) -> None:
     repeats = dict(map(_load_repeat, options.add)) | findings.repeats(params)
     if not repeats:
         raise ParamsError(f"{params.experiment} has no finished repeat: yt8m run {options.params}")
-    table = findings.table(list(repeats.values()))
+    made = list(repeats.values())
+    table = findings.table(made)
     others = findings.other_choices(table, params.other_choices)
-    _write_findings(params, {"findings": table, "other_choices": others})
+    more = {
+        "ladder": questions.ladder(made),
+        "asked": questions.asked(made),
+        "other_choices": others,
+    }
+    _write_findings(params, {"findings": table} | more)
     if options.json:
         print_json(json.loads(table.to_json(orient="records")))
         return
     print(f"{tables.heading('findings', params)}\n\n{tables.as_text(table)}")
     print(f"\n{findings.decided(table)}")
-    if len(others):
-        print(f"\n{tables.heading('other_choices', params)}\n\n{tables.as_text(others)}\n")
+    for name, one in more.items():
+        if len(one):
+            print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(one)}\n")
     if options.against:
         _compare(table, options.against)
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from yt8m_lib.data_settings import Data, Synthetic
 from yt8m_lib.errors import nearest
-from yt8m_lib.model_settings import FamilyDefaults, Model, family_name
+from yt8m_lib.model_settings import Extra, FamilyDefaults, Model, family_name
 from yt8m_lib.values import (
     Bytes,
     Codec,
@@ -24,6 +24,7 @@ from yt8m_lib.values import (
     Settings,
     Share,
     TeachingFamily,
+    Temperature,
     Unidentified,
     Whole,
     check_no_secret,
@@ -93,6 +94,19 @@ class Student(Settings):
     taught_by: TeachingFamily  # whose teachers predict the soft targets
     round: Literal[1, 2] = 1  # 2: taught by that family's first-round students
     label_weight: Share | None = None  # its own lambda; all students' where not given
+    # What else a student can be compared in; each is left out of its identity where not given.
+    top_k: Extra[Positive] = None  # soft targets a video that it sees of those that are stored
+    temperature: Extra[Temperature] = None  # above 1, what it learns from is softened
+    times: Extra[Positive] = None  # as many epochs, its rate falling so many times as slowly
+
+    @property
+    def differs_by_lambda(self) -> bool:
+        """Whether its lambda alone sets it apart from other students."""
+        return [n for n in HOW_TAUGHT if getattr(self, n) is not None] == ["label_weight"]
+
+
+# In what a compared student may differ from a student; none is given there.
+HOW_TAUGHT = ("label_weight", "top_k", "temperature", "times")
 
 
 class Distillation(Settings):

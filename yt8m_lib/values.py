@@ -27,6 +27,7 @@ RecordKind = Annotated[str, AfterValidator(RECORD_KINDS.check)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 Key = Annotated[str, Field(min_length=1, max_length=200)]  # of a feature in the records
 Share = Annotated[float, Field(ge=0, le=1)]
+Temperature = Annotated[float, Field(gt=0, le=100)]
 
 
 def _number(value: Any) -> Any:

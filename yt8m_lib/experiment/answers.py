@@ -22,6 +22,19 @@ FLAT = "flat"
 CLASS_PRIOR = "class_prior"
 FIRST_ROUND = "first_round"
 
+# What each step of the system is worth: the best that can be made without the later ones, of at
+# most as many bytes as the tuned ensemble has; in the order in which the paper adds them.
+LADDER = {
+    "single_teacher": "best single teacher",
+    "teachers": "teachers together, float32",
+    "coded_teachers": "+ 8 bits: more teachers",
+    "averaged_teachers": "+ averaged weights",
+    "first_students": "+ distillation: students",
+    "students": "+ second round",
+    "students_and_teachers": "... or students and teachers",
+    "tuned_students": "+ tuned weights: the ensemble",
+}
+
 # Ensembles of the same members whose weights were searched otherwise, in as many trials.
 POWELL, GREEDY = "powell", "greedy"
 

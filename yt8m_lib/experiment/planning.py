@@ -27,9 +27,10 @@ from yt8m_lib.experiment.steps import (
     TeacherStep,
     layers_of,
 )
-from yt8m_lib.settings import Params, Student
+from yt8m_lib.settings import HOW_TAUGHT, Model, Params, Student, Training
 from yt8m_lib.sources import digest_of
 
+LABELS_ALONE = {"label_weight": 1.0, "top_k": None, "temperature": None}
 RATE_DIVISOR = 5.0  # of averaging, where a family has none of its own (sec. 6)
 
 
@@ -68,16 +69,17 @@ def _measuring(params: Params, compare: bool = False) -> MeasuringSettings:
 
 
 def _training(
-    params: Params, name: str, label_weight: float = 1.0, averaging: AveragedSettings | None = None
+    params: Params, name: str, averaging: AveragedSettings | None = None, **taught: Any
 ) -> TrainingSettings:
+    """How a model is trained; ``taught`` says what a student learns from."""
     model = params.models[name]
     return TrainingSettings(
         data=params.data,
         model=model,
         traits=model.traits.traits,
         training=params.training,
-        label_weight=label_weight,
         averaging=averaging,
+        **(LABELS_ALONE | taught),
     )
 
 
@@ -174,11 +176,20 @@ def _student_step(params: Params, name: str, student: Student) -> Step:
     shared, model = params.distillation.label_weight, student.model
     own = student.label_weight
     averaging = _averaged(params, model) if params.is_averaged(model) else None
+    settings = _training(
+        params,
+        model,
+        averaging,
+        label_weight=shared if own is None else own,
+        top_k=student.top_k,
+        temperature=student.temperature,
+    )
+    longer = _for_longer(settings.model, params.training, student.times or 1)
     compared = name in params.distillation.compare
     return StudentStep(
         name=name,
         model=model,
-        settings=_training(params, model, shared if own is None else own, averaging),
+        settings=settings.model_copy(update={"model": longer}),
         measuring=_measuring(params),
         parents={
             "soft_targets": f"distillation/{_soft_targets_name(student)}",
@@ -188,12 +199,22 @@ def _student_step(params: Params, name: str, student: Student) -> Step:
         round=student.round,
         taught_by=student.taught_by,
         compared=compared,
+        how_taught=student,
     )
 
 
+def _for_longer(model: Model, training: Training, times: int) -> Model:
+    """A model to be trained for so many times the epochs, the rate's staircase as much longer."""
+    if times == 1:
+        return model
+    decay_videos = times * (model.rate_decay_videos or training.rate_decay_videos)
+    longer = {"epochs": times * model.epochs, "rate_decay_videos": decay_videos}
+    return model.model_copy(update=longer)
+
+
 def _twin(params: Params, student: Student) -> str:
-    """The step of the student that a compared one differs from by its lambda alone."""
-    alike = student.model_copy(update={"label_weight": None})
+    """The step of the student that a compared one differs from by how it is taught alone."""
+    alike = student.model_copy(update=dict.fromkeys(HOW_TAUGHT))
     named = (n for n, other in params.distillation.students.items() if other == alike)
     return next((f"distillation/{name}" for name in named), "")
 
@@ -235,6 +256,10 @@ def _ensemble_step(params: Params) -> Iterator[Step]:
             "members": tuple(f"quantization/{name}" for name in students),
             "students": tuple(f"distillation/{name}" for name in students),
             "before": tuple(_best(params, name) for name in names),
+            "teachers": tuple(
+                f"teachers/{n}" for n, m in params.models.items() if m.traits.teaches
+            ),
+            "averaged": tuple(f"averaging/{n}" for n in params.models if params.is_averaged(n)),
         },
         layers=layers_of(params.models, names),
     )

@@ -6,6 +6,7 @@ it is used.
 
 from typing import Any, Literal
 
+from yt8m_lib.model_settings import Extra
 from yt8m_lib.settings import Data, Inference, Model, Settings, Training
 
 TopK = int | Literal["all"]
@@ -32,6 +33,8 @@ class TrainingSettings(DataSettings):
     Attributes:
         traits: what of the family's record decides the model.
         label_weight: lambda; 1 trains on labels alone.
+        top_k: soft targets a video that are seen, of those that are stored; None sees all.
+        temperature: at which soft targets are learned; None stands for 1.
         averaging: None where the weights are not averaged.
     """
 
@@ -39,6 +42,8 @@ class TrainingSettings(DataSettings):
     traits: dict[str, Any]
     training: Training
     label_weight: float
+    top_k: Extra[int]
+    temperature: Extra[float]
     averaging: AveragedSettings | None
 
 

@@ -20,7 +20,7 @@ from yt8m_lib.experiment.step_settings import (
     SoftTargetSettings,
     TrainingSettings,
 )
-from yt8m_lib.settings import Model, Phase, Settings
+from yt8m_lib.settings import Model, Phase, Settings, Student
 
 ANSWERING = "yt8m_lib.methods.inference:predict"  # what a model answers follows from here
 
@@ -217,6 +217,7 @@ class StudentStep(ModelStep):
         round: 1 or 2, the teaching round.
         taught_by: the family whose teachers predicted the soft targets.
         compared: True for one that is only compared with the students and goes no further.
+        how_taught: as the experiment says it.
     """
 
     phase = "distillation"
@@ -225,6 +226,7 @@ class StudentStep(ModelStep):
     round: int
     taught_by: str
     compared: bool
+    how_taught: Student
 
     @override
     def code(self) -> tuple[str, ...]:
@@ -283,12 +285,12 @@ class EnsembleStep(Step):
     """Search the weights, export one model, measure it.
 
     Parents: ``members`` (quantised students), ``students`` and ``before`` (the same architectures
-    trained on labels) in the same order, and ``data``.
+    trained on labels) in the same order, ``data``, and all ``teachers`` and ``averaged`` models.
     """
 
     phase = "ensembling"
     makes = "yt8m_lib.phases.ensembling:build"
-    reads = "answers"
+    reads = "everything"
     stands = "model"
     settings: EnsembleSettings
     layers: tuple[str, ...]

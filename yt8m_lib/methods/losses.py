@@ -15,6 +15,38 @@ class Whole(NamedTuple):
     replicas: int
 
 
+class Softening(NamedTuple):
+    """Which soft targets count, and at which temperature they are learned.
+
+    Attributes:
+        top_k: the likeliest classes a video that count; the others are 0. None takes all there are.
+        temperature: T. Above 1, the student's confidences are softened as the teacher's are, and
+            the soft targets' loss is multiplied by T**2, so that its gradients stay as large
+            (Hinton et al. 2015, sec. 2). The paper has none, which is 1.
+    """
+
+    top_k: int | None = None
+    temperature: float = 1.0
+
+    def of(self, soft_targets: tf.Tensor) -> tf.Tensor:
+        """Soft targets [B, V] as a student sees them: cut, then softened; what is 0 stays 0."""
+        seen = soft_targets
+        if self.top_k is not None and self.top_k < seen.shape[1]:
+            last = tf.math.top_k(seen, self.top_k).values[:, -1:]  # [B, 1]
+            seen = tf.where(seen >= last, seen, 0.0)
+        return tf.where(seen > 0, self.softened(seen), 0.0)
+
+    def softened(self, confidences: tf.Tensor) -> tf.Tensor:
+        """``sigmoid(logit / T)`` of confidences [B, V]."""
+        if self.temperature == 1:
+            return confidences
+        logits = tf.math.log(confidences + EPSILON) - tf.math.log(1.0 - confidences + EPSILON)
+        return tf.sigmoid(logits / self.temperature)
+
+
+AS_PUBLISHED = Softening()
+
+
 def cross_entropy(
     targets: tf.Tensor,
     predictions: tf.Tensor,
@@ -51,12 +83,23 @@ def mixed_cross_entropy(
     epsilon: float = EPSILON,
     rated: tf.Tensor | None = None,
     whole: Whole | None = None,
+    softening: Softening = AS_PUBLISHED,
 ) -> tf.Tensor:
     """``lambda BCE(labels, p) + (1 - lambda) BCE(teacher, p)`` (eq. 3), all inputs [B, V].
 
     The cross entropy is linear in its targets, so it is computed once, of the mixed targets. Where
     labels are known for the ``rated`` classes alone, a teacher's word counts for the others, too.
+    At another temperature the second term is of softened confidences, times the temperature's
+    square, and is computed by itself.
     """
+    if softening != AS_PUBLISHED:
+        soft_targets = softening.of(soft_targets)
+    if softening.temperature != 1:
+        known = 1.0 if rated is None else rated
+        own = cross_entropy(labels, predictions, epsilon, known, whole)
+        softer = softening.softened(predictions)
+        taught = cross_entropy(soft_targets, softer, epsilon, whole=whole)
+        return label_weight * own + (1.0 - label_weight) * softening.temperature**2 * taught
     mixed = label_weight * labels + (1.0 - label_weight) * soft_targets
     counts = 1.0 if rated is None else label_weight * rated + (1.0 - label_weight)
     return cross_entropy(mixed, predictions, epsilon, counts, whole)
@@ -68,6 +111,7 @@ def loss_and_gradients(
     label_weight: float = 1.0,
     epsilon: float = EPSILON,
     whole: Whole | None = None,
+    softening: Softening = AS_PUBLISHED,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """One forward and backward pass with batch statistics.
 
@@ -81,6 +125,7 @@ def loss_and_gradients(
         epsilon: added inside each logarithm of the loss.
         whole: the batch that this is a replica's part of; what comes back is then this replica's
             share, which is to be summed over all.
+        softening: which soft targets count, at which temperature.
 
     Returns:
         The loss on the targets, the L2 penalty, the predictions [B, V], and a gradient for each
@@ -97,6 +142,7 @@ def loss_and_gradients(
                 epsilon,
                 batch.get("rated"),
                 whole,
+                softening,
             )
         else:
             rated = batch.get("rated", 1.0)

@@ -19,6 +19,7 @@ from yt8m_lib.errors import UserError
 from yt8m_lib.files import write_text
 from yt8m_lib.methods.averaging import Average
 from yt8m_lib.methods.devices import deterministic_or_said, strategy_for
+from yt8m_lib.methods.losses import AS_PUBLISHED, Softening
 from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.methods.training_step import Step
 from yt8m_lib.models.frames import sample_frames
@@ -64,6 +65,7 @@ class Trainer:
         settings: what all trainings share.
         seed: of the order of videos, of the sampled frames and of what a model draws.
         label_weight: lambda; below 1 the records must carry soft targets.
+        softening: which soft targets count, at which temperature.
         averages: of the weights, updated after each step in this order (sec. 4.1).
         rate_divisor: by which the rate is divided (5 in averaging).
         checkpoints: folder for resuming a killed training; None keeps nothing.
@@ -80,6 +82,7 @@ class Trainer:
         settings: Training,
         seed: int,
         label_weight: float = 1.0,
+        softening: Softening = AS_PUBLISHED,
         averages: Sequence[Average] = (),
         rate_divisor: float = 1.0,
         checkpoints: Path | None = None,
@@ -94,7 +97,7 @@ class Trainer:
         with strategy_for(settings.replicas).scope():
             self.optimizer = Adam(schedule, settings.clip_norm)
             self.optimizer.build(model.trainable_variables)
-        self.step = Step(model, self.optimizer, spec, settings, label_weight)
+        self.step = Step(model, self.optimizer, spec, settings, label_weight, softening)
         self.epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.epoch_step = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.loss_sum = tf.Variable(0.0, trainable=False, dtype=tf.float64)

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from yt8m_lib.methods.devices import strategy_for
-from yt8m_lib.methods.losses import EPSILON, Whole, loss_and_gradients
+from yt8m_lib.methods.losses import AS_PUBLISHED, EPSILON, Softening, Whole, loss_and_gradients
 from yt8m_lib.methods.optimizer import Adam
 from yt8m_lib.models.products import computed_in
 from yt8m_lib.settings import Model, Training
@@ -28,6 +28,7 @@ class Step:
         spec: the model's settings.
         settings: what all trainings share.
         label_weight: lambda.
+        softening: which soft targets count, at which temperature.
     """
 
     def __init__(
@@ -37,9 +38,11 @@ class Step:
         spec: Model,
         settings: Training,
         label_weight: float = 1.0,
+        softening: Softening = AS_PUBLISHED,
     ):
         self._model, self._optimizer, self._settings = model, optimizer, settings
         self._label_weight, self._epsilon = label_weight, spec.loss_epsilon or EPSILON
+        self._softening = softening
         self._strategy = strategy_for(settings.replicas)
         one = settings.replicas == 1
         self.passes: Callable[[Batch], tuple[tf.Tensor, Gradients]]
@@ -55,7 +58,7 @@ class Step:
         """The loss on the targets, and a gradient for each trainable variable."""
         with computed_in(self._settings.precision):
             loss, _, _, gradients = loss_and_gradients(
-                self._model, batch, self._label_weight, self._epsilon, whole
+                self._model, batch, self._label_weight, self._epsilon, whole, self._softening
             )
         return loss, gradients
 

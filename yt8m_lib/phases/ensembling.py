@@ -21,7 +21,7 @@ from yt8m_lib.experiment.steps import StudentStep
 from yt8m_lib.methods import codecs, ensembling, export, inference, sizes, weight_search
 from yt8m_lib.methods.ensemble_graph import EnsembleGraph, Member
 from yt8m_lib.methods.exported import ExportedModel
-from yt8m_lib.phases import serving
+from yt8m_lib.phases import ladder, serving
 from yt8m_lib.phases.measuring import log_answers, log_gap
 from yt8m_lib.phases.training import forget_models
 from yt8m_lib.scoring import metrics
@@ -69,6 +69,9 @@ def build(run: RunLog, validation: Records) -> None:
         log_gap(run, name, tuned if weights[name] == found.weights else combined)
     for name, some in _families(run).items():
         log_gap(run, name, ensembling.combine(some, ensembling.flat_weights(some)))
+    for name, answered, nbytes in ladder.rungs(run, answers, found.weights, _bytes(found, stored)):
+        log_gap(run, name, answered)
+        run.metrics(**{f"{name}_bytes": nbytes})
     run.table("members", _members(found.weights, stored))
     run.table("search", found.trials)
     _finish(folder, params, tuned)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.files import write_text
-from yt8m_lib.report import figures, findings, tables
+from yt8m_lib.report import figures, findings, questions, tables
 
 
 def write(run: RunLog) -> None:
@@ -18,8 +18,12 @@ def write(run: RunLog) -> None:
     for name, make_table in tables.TABLES.items():
         _log(run, name, make_table(run.experiment))
     repeats = findings.repeats(params)
-    found = findings.table(list(repeats.values()))
+    made = list(repeats.values())
+    found = findings.table(made)
     _log(run, "findings", found)
+    _log(run, "ladder", questions.ladder(made))
+    if len(asked := questions.asked(made)):
+        _log(run, "asked", asked)
     if params.other_choices:
         _log(run, "other_choices", findings.other_choices(found, params.other_choices))
     for repeat, effects in repeats.items():

@@ -9,6 +9,7 @@ from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.methods.averaging import Average
 from yt8m_lib.methods.devices import strategy_for
+from yt8m_lib.methods.losses import Softening
 from yt8m_lib.methods.training import Trainer
 from yt8m_lib.models.video_model import VideoModel
 
@@ -61,6 +62,7 @@ def make_trainer(
         settings.training,
         seed=run.seed,
         label_weight=settings.label_weight,
+        softening=Softening(settings.top_k, settings.temperature or 1.0),
         averages=averages,
         rate_divisor=rate_divisor,
         checkpoints=run.scratch / checkpoints,

@@ -87,7 +87,7 @@ def _distillation(experiment: Experiment) -> Differences:
         elif own and step.taught_by != step.family:
             yield f"9-{step.family}", gaps[step.key] - gaps[own.key]
     for step in experiment.plan.students(compared=True):
-        if step.twin:
+        if step.twin and step.how_taught.differs_by_lambda:
             change = experiment.find(step.key).gap() - experiment.find(step.twin).gap()
             yield f"7-{step.settings.label_weight:g}", change
 

@@ -34,6 +34,7 @@ from yt8m_lib.report.canvas import (
     styles,
 )
 from yt8m_lib.report.claims import CLAIMS, Claim, by_family
+from yt8m_lib.report.question_figures import draw_asked, draw_ladder
 
 VERDICTS = {"reproduced": GREEN, "opposite": ORANGE, "no effect": BLUE, "undecided": GREY}
 FARTHEST = 0.05  # effect on GAP at the ends of an axis of claims
@@ -191,6 +192,8 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure]] = {
     "ensemble": draw_ensemble,
     "findings": draw_findings,
     "other_choices": draw_other_choices,
+    "ladder": draw_ladder,
+    "asked": draw_asked,
 }
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.files import written_whole
-from yt8m_lib.report import ReportError
+from yt8m_lib.report import ReportError, questions
 from yt8m_lib.report.claims import AMENDED, CLAIMS, NUMBERS
 from yt8m_lib.report.effects import Effects, effects_of
 from yt8m_lib.report.seeds import needs, of_another_repeat, over_repeats
@@ -23,10 +23,14 @@ ROUNDING = 1e-6  # of effects that a file holds in single precision
 
 
 def repeats(params: Params) -> dict[int, Effects]:
-    """The effects of an experiment's finished repeats (all phases but the report), by number."""
+    """The effects of an experiment's finished repeats (all phases but the report), by number.
+
+    Of parts of claims and, beside them, of what ``questions`` asks.
+    """
     started = Experiment(params).repeats("teachers")
     parts = (Experiment(params.model_copy(update={"repeat": repeat})) for repeat in started)
-    return {p.params.repeat: effects_of(p) for p in parts if p.is_complete(but="report")}
+    finished = [part for part in parts if part.is_complete(but="report")]
+    return {p.params.repeat: effects_of(p) | questions.answers_of(p) for p in finished}
 
 
 def save(repeat: int, found: Effects, path: str | Path) -> None:
@@ -44,7 +48,8 @@ def load(path: str | Path) -> tuple[int, Effects]:
         The repeat's number and its effects, in single precision.
     """
     with np.load(path, allow_pickle=False) as file:
-        arrays = {name: file[name].astype(float) for name in file.files if name in CLAIMS}
+        parts = [name for name in file.files if name not in ("repeat", "videos")]
+        arrays = {part: file[part].astype(float) for part in parts}
         effects = {
             part: Estimate(float(array[0]), array[1:], int(videos), str(digest))
             for (part, array), (videos, digest) in zip(arrays.items(), file["videos"], strict=True)
@@ -76,7 +81,7 @@ def table(found: Sequence[Effects]) -> pd.DataFrame:
 
 
 def _check_one_study(found: Sequence[Effects]) -> None:
-    first, *others = found
+    first, *others = ({p: e for p, e in one.items() if p in CLAIMS} for one in found)
     for other in others:
         differ = sorted(other.keys() ^ first.keys())
         if differ:

@@ -35,6 +35,8 @@ TITLES = {
 FINDINGS = {
     "findings": "Findings, claim by claim",
     "other_choices": "Effects under other choices",
+    "ladder": "What each step of the system is worth, at equal bytes",
+    "asked": "What else students owe",
 }
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
 DISTILLATION = (
