@@ -41,6 +41,7 @@ VARIANTS = {
     "lstm": {"hidden": 6},
     "gru": {"hidden": 6},
     "gru fast": {"hidden": 6, "reset_after": True},
+    "gru scaled": {"hidden": 6, "input_scale": 10.0},
     "nextvlad": {"clusters": 4, "hidden": 6, "groups": 4, "expansion": 0.125, "reduction": 2},
     "nextvlad scaled": {"clusters": 3, "hidden": 6, "eigenvalues": [2.0] * 1024, "reduction": 2},
     "nextvlad norm": {"clusters": 4, "hidden": 6, "expansion": 0.25, "input_norm": True},
@@ -225,6 +226,16 @@ def test_encoders_are_made_again_from_their_settings(variant):
     again.set_weights(encoder.get_weights())
     inputs = reading.normalise(*videos().values())
     np.testing.assert_array_equal(again(*inputs), encoder(*inputs))
+
+
+def test_a_recurrent_encoder_scales_its_frames():
+    encoder = make("gru scaled").encoder
+    plain = make("gru").encoder
+    plain.set_weights(encoder.get_weights())
+    video, audio, valid = reading.normalise(*videos().values())
+    scaled = plain(10.0 * video, 10.0 * audio, valid)
+    np.testing.assert_allclose(encoder(video, audio, valid), scaled, rtol=1e-6)
+    assert np.abs(scaled - plain(video, audio, valid)).max() > 0.01
 
 
 class Weighted(keras.layers.Layer):

@@ -132,6 +132,8 @@ def _print_tables(params: Any) -> None:
     from yt8m_lib.report import tables
 
     for name, table in tables.read(params):
+        if not len(table):  # the experiment has no such phase
+            continue
         print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
     print(
         f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"

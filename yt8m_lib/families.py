@@ -166,7 +166,8 @@ register(
         classifier="logistic",
         needs=("hidden",),
         hidden_multiple=2,  # split over two directions
-        options={"reset_after": False},
+        options={"reset_after": False, "input_scale": 1.0},
+        rules=(("`input_scale` must be above 0", lambda o: o["input_scale"] > 0),),
         colour="#CC79A7",
     )
 )

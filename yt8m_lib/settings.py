@@ -265,6 +265,12 @@ class Params(Settings):
                     f"distillation, {name}: {student.taught_by} has {count} teachers, "
                     f"distillation.teachers asks for {self.distillation.teachers}"
                 )
+            stored = self.distillation.top_k
+            if student.top_k and stored != "all" and student.top_k > stored:
+                raise ValueError(
+                    f"distillation, {name}: top_k is {student.top_k}, and only {stored} soft "
+                    "targets a video are stored (distillation.top_k)"
+                )
             if not count:
                 raise ValueError(
                     f"distillation, {name}: {student.taught_by} has no first-round students"

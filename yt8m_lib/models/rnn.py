@@ -17,8 +17,7 @@ def make_encoder(
     model: Model, batch_norm_decay: float, streams: Sequence[Stream]
 ) -> "RecurrentEncoder":
     """Make the encoder; it has no batch norm."""
-    reset_after = model.options["reset_after"]
-    return RecurrentEncoder(model.architecture, model.hidden, reset_after, name="encoder")
+    return RecurrentEncoder(model.architecture, model.hidden, **model.options, name="encoder")
 
 
 @keras.saving.register_keras_serializable(package="yt8m")
@@ -33,13 +32,24 @@ class RecurrentEncoder(keras.layers.Layer):
         cells: C.
         reset_after: whether a GRU applies its reset gate after the recurrent product, which is the
             faster variant that cuDNN has. The published GRU applies it before.
+        input_scale: by which frames are multiplied; 1 as published. Frames have length 1, so their
+            features are of 0.03, and so is what a fresh GRU answers, where an LSTM's cell state
+            adds up over the frames. A small GRU that is trained for few steps learns little at 1.
     """
 
-    def __init__(self, cell: str, cells: int, reset_after: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        cell: str,
+        cells: int,
+        reset_after: bool = False,
+        input_scale: float = 1.0,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         self.cell = cell
         self.cells = cells
         self.reset_after = reset_after
+        self.input_scale = input_scale
 
     def build(self, input_shape: tuple[Any, ...]) -> None:
         """Make the three layers' kernels and biases."""
@@ -66,6 +76,8 @@ class RecurrentEncoder(keras.layers.Layer):
             float32 [B, C].
         """
         *streams, valid = frames
+        if self.input_scale != 1:
+            streams = [self.input_scale * stream for stream in streams]
         if training and self._cudnn_takes_it and has_gpu():
             return self.by_keras(tf.concat(streams, axis=2), valid)
         frames = tf.concat([tf.transpose(s, [1, 0, 2]) for s in streams], axis=2)  # [T, B, F]

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+import matplotlib.pyplot as plt
 import pandas as pd
 
 from yt8m_lib.experiment.runs import RunLog
@@ -21,17 +22,23 @@ def write(run: RunLog) -> None:
     made = list(repeats.values())
     found = findings.table(made)
     _log(run, "findings", found)
-    _log(run, "ladder", questions.ladder(made))
-    if len(asked := questions.asked(made)):
-        _log(run, "asked", asked)
-    if params.other_choices:
-        _log(run, "other_choices", findings.other_choices(found, params.other_choices))
+    more = {
+        "ladder": questions.ladder(made),
+        "asked": questions.asked(made),
+        "other_choices": findings.other_choices(found, params.other_choices),
+    }
+    for name, table in more.items():
+        if len(table):
+            _log(run, name, table)
     for repeat, effects in repeats.items():
         run.save(f"repeat-{repeat}.npz", partial(findings.save, repeat, effects))
-    run.metrics(**run.experiment.find("ensembling/ensemble").metrics)
+    for ensemble in run.experiment.finished("ensembling").values():
+        run.metrics(**ensemble.metrics)
 
 
 def _log(run: RunLog, name: str, table: pd.DataFrame) -> None:
     run.table(name, table)
-    run.figure(name, figures.DRAWINGS[name](table))
+    if figure := figures.draw(name, table):
+        run.figure(name, figure)
+        plt.close(figure)  # else a notebook would show it where the tables are made
     run.save(f"{name}.md", lambda path: write_text(path, tables.page(table, name, run.params)))

@@ -197,6 +197,11 @@ DRAWINGS: dict[str, Callable[[pd.DataFrame], Figure]] = {
 }
 
 
+def draw(name: str, table: pd.DataFrame) -> Figure | None:
+    """The picture of a table by its name; None where the table has no row."""
+    return DRAWINGS[name](table) if len(table) else None
+
+
 # --- What happened on the way to the tables ---
 
 

@@ -39,6 +39,16 @@ FINDINGS = {
     "asked": "What else students owe",
 }
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
+AVERAGING = (
+    "model", "family", "gap_before", "gap_unaveraged", "gap_after", "gain", "gain_low", "gain_high",
+    "gain_over_control", "gain_over_control_low", "gain_over_control_high", "paper", "verdict",
+)  # fmt: skip
+QUANTIZATION = (
+    "model", "codec", "gap_float32", "gap_quantized", "gap_change", "change_low", "change_high",
+    "bytes_float32", "bytes_quantized", "size_ratio", "bits", "relative_error",
+    "seconds_float32", "seconds_quantized", "time_ratio", "paper", "verdict",
+)  # fmt: skip
+ENSEMBLE = ("model", "weight", "bytes", "gap", "paper", "verdict")
 DISTILLATION = (
     "model", "family", "round", "teachers", "gap_before", "gap_after",
     "gain", "gain_low", "gain_high", "paper", "verdict",
@@ -65,7 +75,7 @@ def averaging_table(experiment: Experiment) -> pd.DataFrame:
                 **_judge(CLAIMS.get(f"1-{step.family}"), after - before),
             }
         )
-    return pd.DataFrame(rows)
+    return _frame(rows, AVERAGING)
 
 
 def quantization_table(experiment: Experiment) -> pd.DataFrame:
@@ -96,7 +106,7 @@ def quantization_table(experiment: Experiment) -> pd.DataFrame:
                 **_judge(BY_CODEC.get(step.codec), after - before),
             }
         )
-    return pd.DataFrame(rows)
+    return _frame(rows, QUANTIZATION)
 
 
 def distillation_table(experiment: Experiment) -> pd.DataFrame:
@@ -124,12 +134,13 @@ def distillation_table(experiment: Experiment) -> pd.DataFrame:
                 **_judge(BY_ROUND[step.round], after - before),
             }
         )
-    # A notebook that makes soft targets alone shows the table before there is any student.
-    return pd.DataFrame(rows, columns=None if rows else DISTILLATION)
+    return _frame(rows, DISTILLATION)
 
 
 def ensemble_table(experiment: Experiment) -> pd.DataFrame:
     """Table 4: every member with its weight and bytes, the ensemble flat and tuned, baselines."""
+    if not experiment.plan.of("ensembling"):
+        return _frame([], ENSEMBLE)
     run = experiment.find("ensembling/ensemble")
     rows: list[dict[str, Any]] = [
         {
@@ -172,6 +183,11 @@ TABLES: dict[str, Callable[[Experiment], pd.DataFrame]] = {
     "distillation": distillation_table,
     "ensemble": ensemble_table,
 }
+
+
+def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """A table of these rows; with its columns, too, where an experiment has nothing to show yet."""
+    return pd.DataFrame(rows, columns=None if rows else columns)
 
 
 def _finished(experiment: Experiment, steps: Sequence[Step]) -> list[tuple[Any, FinishedRun]]:
@@ -238,6 +254,11 @@ def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
         if not path.exists():
             raise ReportError(f"{path} is not there yet: {command}")
         yield name, pd.read_csv(path)
+
+
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for a notebook, with intervals and values as ``as_text`` has them."""
+    return _folded(table)
 
 
 def as_text(table: pd.DataFrame) -> str:
