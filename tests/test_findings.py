@@ -263,6 +263,24 @@ def test_effects_outside_an_earlier_record_are_named():
     assert len(findings.outside(here, there)) == 2
     with pytest.raises(ReportError, match="part 1-dbof was measured on 91 videos there, on 90"):
         findings.outside(here, there.assign(videos=[91, 90, 0]))
+    with pytest.raises(ReportError, match="it has 500 classes, these effects 200"):
+        findings.outside(here.assign(classes=200), there.assign(classes=500))
+
+
+def test_a_record_says_under_which_settings_it_was_made():
+    table = pd.DataFrame({"part": ["11"], "effect": [4.0]})
+    study, again, other = (
+        findings.signed(table, params.load("params/study.yaml", overrides))
+        for overrides in (
+            [],
+            ["seed=7", "repeat=3", "training.threads=1"],
+            ["models.logistic=null"],
+        )
+    )
+    assert not findings.has_other_settings(again, study)
+    assert findings.has_other_settings(other, study)
+    assert findings.has_other_settings(study, table) is None
+    assert "settings" not in tables.as_text(study)
 
 
 def test_another_repeat_lies_where_it_is_expected_as_often_as_that_says():

@@ -68,7 +68,7 @@ def findings(options: argparse.Namespace) -> None:
     if not repeats:
         raise ParamsError(f"{params.experiment} has no finished repeat: yt8m run {options.params}")
     made = list(repeats.values())
-    table = findings.table(made)
+    table = findings.signed(findings.table(made), params)
     others = findings.other_choices(table, params.other_choices)
     more = {
         "ladder": questions.ladder(made),
@@ -122,6 +122,11 @@ def _compare(table: Any, record: str) -> None:
     if not {"part", "low", "high"} <= set(known):
         raise ParamsError(f"{record} is no record of findings: no columns part, low and high")
     outside = findings.outside(table, known)
+    match findings.has_other_settings(table, known):
+        case None:
+            print(f"{record} does not say under which settings it was made")
+        case True:
+            print(f"{record} was made under other settings: effects may differ because of them")
     words = tables.as_text(outside) if len(outside) else "none"
     count = f"{len(outside)} of {len(table)}; 1 in 20 is to be expected"
     print(f"effects outside the intervals of {record} ({count}):\n{words}")

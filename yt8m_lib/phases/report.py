@@ -20,7 +20,7 @@ def write(run: RunLog) -> None:
         _log(run, name, make_table(run.experiment))
     repeats = findings.repeats(params)
     made = list(repeats.values())
-    found = findings.table(made)
+    found = findings.signed(findings.table(made), params)
     _log(run, "findings", found)
     more = {
         "ladder": questions.ladder(made),

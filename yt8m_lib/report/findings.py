@@ -18,6 +18,7 @@ from yt8m_lib.report.effects import Effects, effects_of
 from yt8m_lib.report.seeds import needs, of_another_repeat, over_repeats
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import ROOT, Params
+from yt8m_lib.sources import digest_of
 
 ROUNDING = 1e-6  # of effects that a file holds in single precision
 
@@ -120,6 +121,16 @@ def _row(part: str, by_repeat: Sequence[Estimate]) -> dict[str, object]:
     }
 
 
+def signed(table: pd.DataFrame, params: Params) -> pd.DataFrame:
+    """The same table with what it is of: columns ``classes`` and ``settings``, a hash of them.
+
+    The seed and how many threads compute are no part of it: a repeat may be made elsewhere.
+    """
+    settings = params.model_dump(mode="json", exclude={"experiment": True, "seed": True})
+    settings["training"].pop("threads", None)
+    return table.assign(classes=params.data.classes, settings=digest_of(settings))
+
+
 def decided(table: pd.DataFrame) -> str:
     """How many claims are decided, and which are not or were not tested."""
     open_ = sorted(set(table["claim"][table["verdict"] == "undecided"]))
@@ -148,10 +159,10 @@ def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
         Columns part, effect, recorded_low and recorded_high.
 
     Raises:
-        ReportError: where the record's effects were measured on other videos, so that it is of
-            other data and says nothing of where these are to lie.
+        ReportError: where the record is of other data, measured on other videos or with other
+            classes, and says nothing of where these effects are to lie.
     """
-    _check_same_videos(table, reference)
+    _check_same_data(table, reference)
     known = reference.reindex(columns=["part", "low", "high", "repeat_low", "repeat_high"])
     low, high = (known[f"repeat_{end}"].fillna(known[end]) for end in ("low", "high"))
     record = known[["part"]].assign(recorded_low=low - ROUNDING, recorded_high=high + ROUNDING)
@@ -159,7 +170,19 @@ def outside(table: pd.DataFrame, reference: pd.DataFrame) -> pd.DataFrame:
     return both[~both["effect"].between(both["recorded_low"], both["recorded_high"])]
 
 
-def _check_same_videos(table: pd.DataFrame, reference: pd.DataFrame) -> None:
+def has_other_settings(table: pd.DataFrame, reference: pd.DataFrame) -> bool | None:
+    """Whether a record was made under other settings; None where it does not say."""
+    if "settings" not in reference:
+        return None
+    return set(table["settings"]) != set(reference["settings"])
+
+
+def _check_same_data(table: pd.DataFrame, reference: pd.DataFrame) -> None:
+    if "classes" in reference and set(reference["classes"]) != set(table["classes"]):
+        raise ReportError(
+            f"that record is of other data: it has {reference['classes'].iloc[0]:,} classes, these "
+            f"effects {table['classes'].iloc[0]:,}"
+        )
     columns = [one.reindex(columns=["part", "videos"]) for one in (table, reference)]
     both = columns[0].merge(columns[1], on="part", suffixes=("", "_recorded")).dropna()
     differ = both[both["videos"] != both["videos_recorded"]]

@@ -38,6 +38,7 @@ FINDINGS = {
     "ladder": "What each step of the system is worth, at equal bytes",
     "asked": "What else students owe",
 }
+SAID_ABOVE = ("classes", "settings")  # columns of files that say what they are of
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
 AVERAGING = (
     "model", "family", "gap_before", "gap_unaveraged", "gap_after", "gain", "gain_low", "gain_high",
@@ -275,7 +276,7 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
     """Write ``x_low`` and ``x_high`` as one interval and round each column by what it holds."""
     columns: dict[str, list[str]] = {}
     for name in table.columns:
-        if name.endswith("high"):
+        if name.endswith("high") or name in SAID_ABOVE:
             continue
         if name.endswith("low"):
             stem = name.removesuffix("low")  # "gain_", or nothing beside a column "effect"
