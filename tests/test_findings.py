@@ -274,7 +274,7 @@ def test_a_record_says_under_which_settings_it_was_made():
         for overrides in (
             [],
             ["seed=7", "repeat=3", "training.threads=1"],
-            ["models.logistic=null"],
+            ["training.frames=9"],
         )
     )
     assert not findings.has_other_settings(again, study)
