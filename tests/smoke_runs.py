@@ -13,7 +13,9 @@ from yt8m_lib.report import tables
 from yt8m_lib.settings import ROOT, Params
 
 # Columns of the tables that measure the machine, not the model.
-TIMINGS = ["seconds_float32", "seconds_quantized", "time_ratio"]
+TIMINGS = [
+    "seconds_float32", "seconds_quantized", "time_ratio", "seconds_on_call", "on_call_ratio"
+]  # fmt: skip
 
 
 def command(results: str | Path, *more: str) -> list[str]:

@@ -98,12 +98,14 @@ def test_distillation_marks_the_papers_range_on_the_first_round():
 
 def test_quantization_shows_gap_size_and_time():
     table = pd.DataFrame({"model": MODELS, "codec": ["linear", "linear", "kmeans", "quantile"]})
-    table = table.assign(size_ratio=[0.25, 0.26, 0.27, 0.28], time_ratio=[1.0, 1.1, 1.2, 1.3])
+    table = table.assign(
+        size_ratio=[0.25, 0.26, 0.27, 0.28], on_call_ratio=[1.0, 1.1, 1.2, 1.3], time_ratio=1.0
+    )
     figure = figures.draw_quantization(with_interval(table, "gap_change", "change"))
     assert "DBoF-mid, kmeans" in drawn(figure)
     gaps, sizes, times = figure.axes
     assert points(gaps) == pytest.approx(GAIN)
-    for axes, column in ((sizes, "size_ratio"), (times, "time_ratio")):
+    for axes, column in ((sizes, "size_ratio"), (times, "on_call_ratio")):
         assert axes.collections[0].get_offsets()[:, 0].tolist() == table[column].tolist()
     assert times.lines[1].get_xdata()[0] == 1.065
 

@@ -47,6 +47,7 @@ class Run:
         self.gap, self.has_gap = gap, lambda name: name not in missing
         sizes = {"size_bytes": 1, "size_bytes_float32": 4}
         self.metrics = sizes | {"seconds_quantized": 3.0, "seconds_float32": 2.0}
+        self.metrics["seconds_on_call"] = 3.0
         self.metrics |= {f"gap_selection_{alone(f)}": len(f) for f in families.teaching()}
 
     def json(self, name):

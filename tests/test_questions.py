@@ -93,13 +93,13 @@ def test_each_question_is_the_mean_difference_from_its_twins():
     assert found["DBoF: temperature 2, not 1"].value == pytest.approx(0)
     assert not {"7-1", "7-0.5"} & set(effects_of(experiment))  # claim 7 is about lambda alone
     table = questions.asked([found])
-    assert len(table) == 12 and set(table["seeds"]) == {1}
+    assert len(table) == 12 + 1 and set(table["seeds"]) == {1}  # and seconds, decoded once
     assert question_figures.draw_asked(table).axes
 
 
 def test_lambda_alone_is_the_papers_question():
     experiment = Everything(params.load("params/study.yaml"), missing=LADDER)
-    assert not questions.answers_of(experiment)
+    assert set(questions.answers_of(experiment)) == {questions.DECODED_ONCE}
 
 
 def a_ladder(first=0.5):
@@ -129,6 +129,17 @@ def test_a_repeat_is_saved_with_what_was_asked(tmp_path):
     findings.save(3, found, tmp_path / "repeat-3.npz")
     number, again = findings.load(tmp_path / "repeat-3.npz")
     assert number == 3 and again.keys() == found.keys()
+
+
+def test_seconds_of_older_repeats_are_of_decoding_once(tmp_path):
+    findings.save(0, {"4": made_of(0.02), "11": made_of(0.1)}, tmp_path / "repeat-0.npz")
+    _, old = findings.load(tmp_path / "repeat-0.npz")
+    assert set(old) == {"11", questions.DECODED_ONCE}
+    new = old | {"4": made_of(0.08)}
+    findings.save(1, new, tmp_path / "repeat-1.npz")
+    assert set(findings.load(tmp_path / "repeat-1.npz")[1]) == set(new)
+    table = findings.table([old, new]).set_index("part")
+    assert table["seeds"].to_dict() == {"4": 1, "11": 2}
 
 
 def test_a_table_without_rows_has_no_picture():

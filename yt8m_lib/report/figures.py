@@ -78,11 +78,17 @@ def draw_quantization(table: pd.DataFrame) -> Figure:
     figure, axes = canvas(rows=len(table), columns=[2, 1, 1])
     colours = [BLUE if codec == "linear" else YELLOW for codec in table["codec"]]
     draw_ranges(axes[0], table, "gap_change", colours, 0, interval="change")
-    for place, (column, paper) in enumerate({"size_ratio": 0.25, "time_ratio": 1.065}.items(), 1):
-        axes[place].axvline(1, color=GREY, linewidth=0.8)
-        axes[place].axvline(paper, color=PAPER, linewidth=5, label=f"paper: {paper}")
-        axes[place].scatter(table[column], range(len(table)), c=colours, zorder=3)
-        axes[place].legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    papers = {"size_ratio": 0.25, "on_call_ratio": 1.065}
+    for plot, (column, paper) in zip(axes[1:], papers.items(), strict=True):
+        plot.axvline(1, color=GREY, linewidth=0.8)
+        plot.axvline(paper, color=PAPER, linewidth=5, label=f"paper: {paper}")
+        plot.scatter(table[column], range(len(table)), c=colours, zorder=3)
+    axes[2].scatter(
+        table["time_ratio"], range(len(table)), c="white", edgecolors=colours, zorder=3,
+        label="decoded once",
+    )  # fmt: skip
+    for plot in axes[1:]:
+        plot.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     axes[2].margins(x=0.12)
     axes[1].set_xlim(0, max(1.2, 1.1 * table["size_ratio"].max()))
     name_rows(axes[0], table["model"].str.cat(table["codec"], sep=", "), ticks=4)

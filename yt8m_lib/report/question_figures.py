@@ -33,6 +33,7 @@ def draw_ladder(table: pd.DataFrame) -> Figure:
 
 def draw_asked(table: pd.DataFrame) -> Figure:
     """The effect of each other way of teaching on a student's GAP, with its interval."""
+    table = table[table["videos"] > 0].reset_index(drop=True)  # not what is about seconds
     figure, (axes,) = canvas(rows=0.9 * len(table))
     draw_ranges(axes, table, "effect", [BLUE] * len(table), 0)
     name_rows(axes, table["question"])

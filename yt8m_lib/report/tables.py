@@ -47,7 +47,8 @@ AVERAGING = (
 QUANTIZATION = (
     "model", "codec", "gap_float32", "gap_quantized", "gap_change", "change_low", "change_high",
     "bytes_float32", "bytes_quantized", "size_ratio", "bits", "relative_error",
-    "seconds_float32", "seconds_quantized", "time_ratio", "paper", "verdict",
+    "seconds_float32", "seconds_quantized", "time_ratio", "seconds_on_call", "on_call_ratio",
+    "paper", "verdict",
 )  # fmt: skip
 ENSEMBLE = ("model", "weight", "bytes", "gap", "paper", "verdict")
 DISTILLATION = (
@@ -104,6 +105,8 @@ def quantization_table(experiment: Experiment) -> pd.DataFrame:
                 "seconds_float32": measured["seconds_float32"],
                 "seconds_quantized": measured["seconds_quantized"],
                 "time_ratio": measured["seconds_quantized"] / measured["seconds_float32"],
+                "seconds_on_call": (on_call := measured.get("seconds_on_call", math.nan)),
+                "on_call_ratio": on_call / measured["seconds_float32"],
                 **_judge(BY_CODEC.get(step.codec), after - before),
             }
         )
