@@ -70,6 +70,12 @@ def test_a_compared_student_shares_its_twins_seed_and_differs_in_one_thing():
 def test_what_is_not_given_leaves_an_identity_as_it_was():
     settings = Plan(params.load("params/demo.yaml"))["distillation/DBoF-mid-S1"].settings
     assert not {"top_k", "temperature"} & set(settings.model_dump())
+    plan = Plan(params.load("params/demo.yaml"))
+    plain = plan["teachers/LSTM-mid"].settings
+    scaled = Plan(params.load("params/gru.yaml"))["teachers/GRU-mid"].settings
+    assert scaled.model_dump()["model"]["options"] == {"reset_after": False, "input_scale": 10}
+    assert plain.model_dump()["model"]["options"] == {"reset_after": False}
+    assert plain.model.options["input_scale"] == 1
 
 
 def test_more_soft_targets_than_are_stored_are_refused():

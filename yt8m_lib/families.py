@@ -35,6 +35,8 @@ class Family:
         needs: the sizes that a model of it must give.
         hidden_multiple: ``hidden`` must be a multiple of this.
         options: further settings of its models, with their defaults.
+        added: those among them that came later; where one has its default, a model is the one that
+            it was before, so it is left out of its identity.
         rules: what the options must keep besides their types.
         stream_rules: what they must keep for the streams that a frame is made of.
         colour: in figures.
@@ -57,6 +59,7 @@ class Family:
     needs: tuple[str, ...] = ("clusters", "hidden")
     hidden_multiple: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    added: tuple[str, ...] = ()
     rules: tuple[Rule, ...] = ()
     stream_rules: tuple[StreamRule, ...] = ()
     colour: str = "#7A7A7A"
@@ -167,6 +170,7 @@ register(
         needs=("hidden",),
         hidden_multiple=2,  # split over two directions
         options={"reset_after": False, "input_scale": 1.0},
+        added=("input_scale",),
         rules=(("`input_scale` must be above 0", lambda o: o["input_scale"] > 0),),
         colour="#CC79A7",
     )

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from yt8m_lib import families
 from yt8m_lib.errors import nearest
@@ -84,6 +84,13 @@ class Model(Settings):
         own = {key: _fitting(value, known[key]) for key, value in raw.items() if key in known}
         rest = {key: value for key, value in raw.items() if key not in known}
         return rest | {"options": {**known, **raw.get("options", {}), **own}}
+
+    @field_serializer("options")
+    def _as_they_were(self, options: dict[str, Option]) -> dict[str, Option]:
+        """Leave out options that came later and have their default; see ``Family.added``."""
+        family = self.traits
+        new = {n for n in family.added if options.get(n) == family.options[n]}
+        return {name: value for name, value in options.items() if name not in new}
 
     @model_validator(mode="after")
     def _sizes_fit_the_family(self) -> Self:
