@@ -36,7 +36,7 @@ FINDINGS = {
     "findings": "Findings, claim by claim",
     "other_choices": "Effects under other choices",
     "ladder": "What each step of the system is worth, at equal bytes",
-    "asked": "What else students owe",
+    "asked": "What the paper does not say",
 }
 SAID_ABOVE = ("classes", "settings")  # columns of files that say what they are of
 COUNTS = ("bytes", "claim", "parameters", "videos", "round", "epoch", "seeds", "size_bytes")
