@@ -8,7 +8,7 @@ from pathlib import Path
 
 from yt8m_lib import params as params_files
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import tracking
+from yt8m_lib.experiment import progress, tracking
 from yt8m_lib.experiment.runs import STEP
 from yt8m_lib.settings import ROOT
 
@@ -48,6 +48,7 @@ class NotebookTask:
         models: names that narrow the phase down; all when empty.
         output: where the executed notebook goes, a file of this task's own.
         resources: what it wants of a machine.
+        asked: the phases that the driver was asked for, this one among them.
     """
 
     phase: str
@@ -56,6 +57,7 @@ class NotebookTask:
     models: tuple[str, ...]
     output: Path
     resources: Resources = ANYTHING
+    asked: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -78,11 +80,12 @@ def execute(task: NotebookTask) -> None:
     task.output.parent.mkdir(parents=True, exist_ok=True)
     notebook = ROOT / "notebooks" / f"{task.phase}.ipynb"
     os.environ[tracking.DRIVER] = str(os.getpid())
+    os.environ[progress.ASKED] = ",".join(task.asked or (task.phase,))
     started = time.time()
     try:
         kernels.run(notebook, task.output, task.parameters)
     finally:
-        del os.environ[tracking.DRIVER]
+        del os.environ[tracking.DRIVER], os.environ[progress.ASKED]
         _log(task, started)
 
 

@@ -186,6 +186,7 @@ class Driver:
     def __init__(self, params: Params, kept: Path, executor: Executor, say: Say):
         self.params, self.kept, self.executor, self.say = params, kept, executor, say
         self.experiment = Experiment(params)
+        self._asked: tuple[str, ...] = ()
         self._in_parts: list[str] = []  # phases that several notebooks share out
 
     def run(self, phases: Sequence[str], models: Sequence[str]) -> None:
@@ -194,6 +195,7 @@ class Driver:
         Raises:
             PhaseError: naming what failed and what was not run for it.
         """
+        self._asked = tuple(phases)
         stages = Stages(self._todo(phases, models))
         running: dict[Future[None], _Taken] = {}
         while self._start(stages, running, models):
@@ -262,6 +264,7 @@ class Driver:
             models=tuple(names),
             output=self.params.folder / "notebooks" / f"{_file_name(phase, *names, *suffix)}.ipynb",
             resources=resources,
+            asked=self._asked,
         )
 
     def _end(self, stages: Stages, taken: _Taken, error: BaseException | None) -> None:

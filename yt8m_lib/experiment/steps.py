@@ -62,6 +62,11 @@ class Step:
         return f"{self.phase}/{self.name}"
 
     @property
+    def title(self) -> str:
+        """What people call what it makes."""
+        return self.name
+
+    @property
     def family(self) -> str:
         """Name of the family that it belongs to; "" for none."""
         return ""
@@ -169,6 +174,11 @@ class AveragingStep(ModelStep):
     measures = "yt8m_lib.phases.averaging:measure"
     teaches: bool
 
+    @property
+    @override
+    def title(self) -> str:
+        return f"{self.name} averaged"
+
     @override
     def described(self) -> dict[str, str]:
         return super().described() | {"teaches": str(self.teaches).lower()}
@@ -261,6 +271,11 @@ class QuantizationStep(Step):
     def codec(self) -> str:
         """Name of the codec."""
         return self.settings.codec
+
+    @property
+    @override
+    def title(self) -> str:
+        return f"{self.student} as {self.codec} codes"
 
     @property
     @override

@@ -19,7 +19,7 @@ import mlflow
 from mlflow.entities import Param, Run
 
 from yt8m_lib.errors import UserError
-from yt8m_lib.experiment import locks, standing
+from yt8m_lib.experiment import locks, progress, standing
 from yt8m_lib.experiment.answers import SOFT_TARGETS
 from yt8m_lib.experiment.plan import Plan, flatten, what_changed
 from yt8m_lib.experiment.run_files import files_of
@@ -39,6 +39,7 @@ from yt8m_lib.experiment.store import connect, create_experiment
 from yt8m_lib.files import exists, seen_from
 from yt8m_lib.settings import ROOT, Params
 
+NEVER = "not run yet"
 DRIVER = "YT8M_DRIVER"  # process id of the driver, in the environment of its kernels
 INGREDIENTS = "ingredients.json"  # all that a run's result depended on, logged with it
 
@@ -105,6 +106,12 @@ class Experiment:
             )
         return found
 
+    def ended(self, steps: Iterable[Step]) -> Iterator[tuple[Step, FinishedRun]]:
+        """Those of some steps that are finished and up to date, as last read, with their runs."""
+        for step in steps:
+            if run := self._up_to_date(step):
+                yield step, run
+
     def todo(self) -> list[Step]:
         """The steps of this phase that are to be made, or measured again."""
         finished = self.finished()
@@ -136,7 +143,7 @@ class Experiment:
         """Why a step must run: what changed since it was last finished in this repeat."""
         last = self.last_run(step)
         if last is None:
-            return "not run yet"
+            return NEVER
         return what_changed(ingredients_of(last), self.ingredients(step))
 
     def ingredients(self, step: Step) -> dict[str, Any]:
@@ -165,7 +172,10 @@ class Experiment:
             self.client.set_tag(log.run_id, MEASURED, self.plan.measuring(step.key))
             self.client.set_terminated(log.run_id, "FINISHED")
             self.put_out([step])
-            log.say(f"done in {next(iter(log.seconds.values())):.1f} s")
+            seconds = next(iter(log.seconds.values()))
+            self._read()
+            measured = self.client.get_run(log.run_id).data.metrics
+            print(progress.line(self, step, measured, seconds), flush=True)
 
     def attach(self, name: str, figure: Any) -> None:
         """Log a figure of the whole phase as ``<name>.png``, with the phase's newest run."""
@@ -252,7 +262,7 @@ class Experiment:
         self.client.log_batch(run_id, params=[Param(k, str(v)) for k, v in shown.items()])
         log = RunLog(self, step, run_id, is_made=False)
         log.json(INGREDIENTS.removesuffix(".json"), self.plan.ingredients(step.key))
-        log.say(f"starting ({reason})")
+        log.say("starting" if reason == NEVER else f"starting ({reason})")
         return log
 
     def _tags(self, step: Step) -> dict[str, str]:
