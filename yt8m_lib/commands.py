@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
         say=lambda line: print(line, flush=True),
     )
     if not only or only == ["report"]:
-        _print_tables(params)
+        _print_ending(params)
 
 
 def tables(options: argparse.Namespace) -> None:
@@ -132,21 +132,23 @@ def _compare(table: Any, record: str) -> None:
     print(f"effects outside the intervals of {record} ({count}):\n{words}")
 
 
+def _print_ending(params: Any) -> None:
+    from yt8m_lib.experiment import links
+    from yt8m_lib.report import ending, tables
+
+    for name, table in tables.read(params):
+        if len(table):  # else the experiment has no such phase
+            print(f"\n{tables.heading(name, params)}\n\n{ending.narrow(name, table)}")
+    print(f"\n{ending.conclusion(params, links.of_runs(params))}")
+
+
 def _print_tables(params: Any) -> None:
-    from yt8m_lib.experiment import servers
     from yt8m_lib.report import tables
 
     for name, table in tables.read(params):
         if not len(table):  # the experiment has no such phase
             continue
         print(f"\n{tables.heading(name, params)}\n\n{tables.as_text(table)}")
-    print(
-        f"\nEach claim of the paper, judged: {params.folder / 'tables' / 'findings.md'}\n"
-        f"Tables, figures and executed notebooks: {params.folder}\n"
-        f"The model, ready to tag videos: {params.folder / 'model'}\n"
-        f"Compare the runs: {servers.where_to_compare(params)}        "
-        "Explore the notebooks: make lab"
-    )
 
 
 def ensemble(options: argparse.Namespace) -> None:
