@@ -41,8 +41,8 @@ torture: setup ## kill runs, mutate shards, try every fault: an hour, resumable;
 full-size: setup ## train one step of every published model, build and run the 1 GB graph
 	$(BIN)/pytest -s -m full_size tests/test_full_size.py
 
-lab: setup ## explore the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir notebooks
+lab: setup ## explore the notebooks in JupyterLab, from their index; LAB='--no-browser --port 8889' passes options
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) $(LAB) notebooks/index.ipynb
 
 ui: setup ## compare runs in MLflow on http://127.0.0.1:5000; another PORT=5001
 ifneq ($(filter http%,$(MLFLOW_TRACKING_URI)),)

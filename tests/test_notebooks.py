@@ -11,7 +11,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 def test_there_is_one_notebook_a_phase():
-    assert {path.stem for path in NOTEBOOKS} == {*PHASES, "own_videos"}
+    assert {path.stem for path in NOTEBOOKS} == {*PHASES, "own_videos", "index"}
 
 
 @pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
@@ -50,5 +50,8 @@ def test_it_is_short_and_calls_the_library(notebook):
 def test_it_opens_with_the_papers_section_and_ends_with_a_verdict(notebook):
     texts = ["".join(c["source"]) for c in notebook[1] if c["cell_type"] == "markdown"]
     assert texts[0].startswith("# ")
+    if notebook[0].stem == "index":
+        assert all(f"({phase}.ipynb)" in "\n".join(texts) for phase in PHASES)
+        return
     assert "ection" in texts[0] or notebook[0].stem == "report"
     assert any(text.startswith("## Verdict") for text in texts)

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from yt8m_lib import params
-from yt8m_lib.experiment import progress
+from yt8m_lib.experiment import overview, progress
 from yt8m_lib.experiment.plan import Plan
+from yt8m_lib.settings import PHASES
 
 
 class SomeDone:
@@ -67,3 +68,12 @@ def test_steps_have_the_names_that_people_call_them(key, title):
 )
 def test_time_is_told_no_finer_than_it_is_known(seconds, words):
     assert progress._in_words(seconds) == words
+
+
+def test_the_index_shows_an_experiment_that_has_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(params, "load", lambda file, load=params.load: load(
+        file, [f"results={tmp_path}"]
+    ))  # fmt: skip
+    table = overview.of("params/demo.yaml")
+    assert list(table["phase"]) == list(PHASES) and set(table["best"]) == {""}
+    assert table["finished"][1] == "0 of 17"
