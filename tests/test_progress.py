@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from yt8m_lib import params
-from yt8m_lib.experiment import overview, progress
+from yt8m_lib.experiment import progress, so_far
 from yt8m_lib.experiment.plan import Plan
 from yt8m_lib.settings import PHASES
 
@@ -74,6 +74,6 @@ def test_the_index_shows_an_experiment_that_has_not_begun(tmp_path, monkeypatch)
     monkeypatch.setattr(params, "load", lambda file, load=params.load: load(
         file, [f"results={tmp_path}"]
     ))  # fmt: skip
-    table = overview.of("params/demo.yaml")
+    table = so_far.of("params/demo.yaml")
     assert list(table["phase"]) == list(PHASES) and set(table["best"]) == {""}
     assert table["finished"][1] == "0 of 17"

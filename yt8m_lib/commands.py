@@ -139,7 +139,7 @@ def _print_ending(params: Any) -> None:
     for name, table in tables.read(params):
         if len(table):  # else the experiment has no such phase
             print(f"\n{tables.heading(name, params)}\n\n{ending.narrow(name, table)}")
-    print(f"\n{ending.conclusion(params, links.of_runs(params))}")
+    print(f"\n{ending.conclusion(params, links.of_runs(params, ending.note(params)))}")
 
 
 def _print_tables(params: Any) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from yt8m_lib import params as params_files
 from yt8m_lib.catalogue import EXECUTORS
 from yt8m_lib.data import shards
-from yt8m_lib.experiment import changes, folders, locks, servers, tracking
+from yt8m_lib.experiment import changes, folders, locks, servers, tracking, views
 from yt8m_lib.experiment.executors import THIS_MACHINE, Executor, Machines
 from yt8m_lib.experiment.notebooks import ANYTHING, NotebookTask, PhaseError, Resources
 from yt8m_lib.experiment.plan import Plan
@@ -80,6 +80,7 @@ def run(
             repeats = range(params.repeat, max(params.repeats, params.repeat + 1))
             each = [params.model_copy(update={"repeat": repeat}) for repeat in repeats]
             before = [Experiment(one) for one in each]
+            views.put_up(before[0].client, before[0].id, params)
             _prepare(before, phases, models, force, rerun, accept_code, say)
             for one in each:
                 if repeats[-1]:

@@ -37,6 +37,7 @@ class Step:
             it has random numbers of its own.
         measuring: how its model is measured, where that can be done again by itself.
         phase: which notebook makes it.
+        about: what it is, in a sentence for those who look at its run.
         makes: the function whose code decides the result.
         measures: the function that measures the result; "" where that is part of making it.
         reads: what it takes from its parents: their weights alone, their answers as well, or
@@ -51,6 +52,7 @@ class Step:
     twin: str = ""
     measuring: MeasuringSettings | None = None
     phase: ClassVar[Phase]
+    about: ClassVar[str]
     makes: ClassVar[str]
     measures: ClassVar[str] = ""
     reads: ClassVar[Literal["weights", "answers", "everything"]] = "weights"
@@ -116,6 +118,7 @@ class DataStep(Step):
     """Check and count the records."""
 
     phase = "data"
+    about = "The records, checked and counted."
     makes = "yt8m_lib.phases.data:describe"
     settings: DataSettings
 
@@ -157,6 +160,7 @@ class TeacherStep(ModelStep):
     """Train an architecture on labels."""
 
     phase = "teachers"
+    about = "An architecture trained on labels alone (sec. 5)."
     makes = "yt8m_lib.phases.teachers:fit"
     measures = "yt8m_lib.phases.teachers:measure"
 
@@ -170,6 +174,7 @@ class AveragingStep(ModelStep):
     """
 
     phase = "averaging"
+    about = "Trained on at a lower rate while an average of its weights followed (sec. 4.1)."
     makes = "yt8m_lib.phases.averaging:fit"
     measures = "yt8m_lib.phases.averaging:measure"
     teaches: bool
@@ -194,6 +199,7 @@ class SoftTargetsStep(Step):
     """
 
     phase = "distillation"
+    about = "The best combination of a family's models, and what it says of every training video."
     makes = "yt8m_lib.phases.distillation:choose_teachers"
     reads = "answers"
     settings: SoftTargetSettings
@@ -231,6 +237,7 @@ class StudentStep(ModelStep):
     """
 
     phase = "distillation"
+    about = "An architecture trained on labels and on its teachers' soft targets (sec. 3.1)."
     makes = "yt8m_lib.phases.distillation:fit"
     measures = "yt8m_lib.phases.distillation:measure"
     round: int
@@ -255,6 +262,7 @@ class QuantizationStep(Step):
     """Store a student's weights with a codec; parent ``student``."""
 
     phase = "quantization"
+    about = "A student's large weights as a codec stores them (sec. 3.2)."
     makes = "yt8m_lib.phases.quantization:quantize"
     settings: QuantizationSettings
     student: str
@@ -304,6 +312,7 @@ class EnsembleStep(Step):
     """
 
     phase = "ensembling"
+    about = "The model to ship: members with tuned weights in one SavedModel (sec. 4.3)."
     makes = "yt8m_lib.phases.ensembling:build"
     reads = "everything"
     stands = "model"
@@ -323,6 +332,7 @@ class ReportStep(Step):
     """Make the tables and findings from every other step."""
 
     phase = "report"
+    about = "The paper's four tables, and the verdict on each of its claims."
     makes = "yt8m_lib.phases.report:write"
     reads = "everything"
     stands = "tables"

@@ -4,6 +4,7 @@ A notebook opens its phase with ``phases.start``, works through ``todo()`` and l
 ``run(step)``. It finds what earlier phases made with ``find``: never by a path.
 """
 
+import getpass
 import json
 import os
 import platform
@@ -267,7 +268,12 @@ class Experiment:
 
     def _tags(self, step: Step) -> dict[str, str]:
         people = step.described() | {
-            "mlflow.runName": f"{step.phase} {step.name}",
+            "mlflow.runName": step.title,
+            "mlflow.note.content": step.about,
+            "mlflow.user": getpass.getuser(),
+            "mlflow.source.type": "NOTEBOOK",
+            "mlflow.source.name": f"notebooks/{step.phase}.ipynb",
+            "mlflow.source.git.commit": code_version(),
             "phase": step.phase,
             "step": step.name,
             "seed": str(self.params.seed),

@@ -6,6 +6,7 @@ from yt8m_lib.experiment.answers import MODEL
 from yt8m_lib.experiment.runs import RunLog
 from yt8m_lib.methods.devices import strategy_for
 from yt8m_lib.phases.following import follow, measure_averages
+from yt8m_lib.phases.measuring import log_gain
 from yt8m_lib.phases.training import forget_models
 
 
@@ -29,3 +30,4 @@ def measure(run: RunLog, validation: Records) -> None:
     """Log what the averaged weights answer, and what the others of the same training do."""
     run.metrics(gap_before=run.parent("teacher").metrics["gap"])
     measure_averages(run, validation)
+    log_gain(run, run.parent("teacher"))

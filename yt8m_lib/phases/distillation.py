@@ -15,7 +15,7 @@ from yt8m_lib.files import seen_from
 from yt8m_lib.methods import distillation, ensembling
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.phases.following import follow, measure_averages
-from yt8m_lib.phases.measuring import log_answers, log_model, save_model
+from yt8m_lib.phases.measuring import log_answers, log_gain, log_model, save_model
 from yt8m_lib.phases.training import forget_models, fresh_model, make_trainer
 from yt8m_lib.scoring import metrics
 from yt8m_lib.scoring.predictions import Predictions, report_half
@@ -168,3 +168,4 @@ def measure(run: RunLog, validation: Records) -> None:
     else:
         forget_models()
         log_model(run, models.load(run.logged(MODEL)), validation)
+    log_gain(run, run.parent("before"))

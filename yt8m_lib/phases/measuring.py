@@ -3,11 +3,11 @@
 from yt8m_lib import models
 from yt8m_lib.data.records import Records
 from yt8m_lib.experiment.answers import MODEL, PREDICTIONS
-from yt8m_lib.experiment.runs import RunLog
+from yt8m_lib.experiment.runs import FinishedRun, RunLog
 from yt8m_lib.methods import codecs, inference
 from yt8m_lib.models.video_model import VideoModel
 from yt8m_lib.scoring import metrics
-from yt8m_lib.scoring.intervals import gap_estimate
+from yt8m_lib.scoring.intervals import Estimate, gap_estimate
 from yt8m_lib.scoring.predictions import Predictions, report_half, selection_half
 
 
@@ -37,6 +37,13 @@ def log_model(run: RunLog, model: VideoModel, validation: Records) -> None:
         size_bytes_float32=sum(values.nbytes for values in weights),
         inference_seconds=seconds,
     )
+
+
+def log_gain(run: RunLog, before: FinishedRun) -> None:
+    """Log what a model gains on another in GAP, with the interval of that over the videos."""
+    gain = Estimate.load(run.logged(f"{PREDICTIONS}_gap.npz")) - before.gap()
+    low, high = gain.interval()
+    run.metrics(gain=gain.value, gain_low=low, gain_high=high)
 
 
 def save_model(run: RunLog, model: VideoModel, name: str = MODEL) -> None:

@@ -25,7 +25,11 @@ NARROW = {
 
 def narrow(name: str, table: pd.DataFrame) -> str:
     """One of the four tables as text of at most 100 columns."""
-    return tables.as_text(table[[column for column in NARROW[name] if column in table]])
+    return tables.as_text(_cut(name, table))
+
+
+def _cut(name: str, table: pd.DataFrame) -> pd.DataFrame:
+    return table[[column for column in NARROW[name] if column in table]]
 
 
 def conclusion(params: Params, compare: str) -> str:
@@ -43,6 +47,16 @@ def conclusion(params: Params, compare: str) -> str:
         lines.append(f"tag videos           yt8m predict {_near(params.folder / 'model')} FILES")
     lines += ["explore              make lab", "compare the runs     " + compare]
     return "\n".join(lines)
+
+
+def note(params: Params) -> str:
+    """The same as Markdown, with the narrow tables: what MLflow's pages of the experiment show."""
+    made = dict(tables.read(params))
+    parts = ["\n".join(f"- {line.strip()}" for line in [*_models(params, made), *_claims(params)])]
+    for name, table in made.items():
+        if len(table):
+            parts += [f"**{tables.heading(name, params)}**", tables.as_markdown(_cut(name, table))]
+    return "\n\n".join(parts)
 
 
 def _models(params: Params, made: dict[str, pd.DataFrame]) -> Iterator[str]:
