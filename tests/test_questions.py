@@ -9,7 +9,7 @@ from yt8m_lib import params
 from yt8m_lib.experiment.answers import LADDER
 from yt8m_lib.experiment.plan import Plan
 from yt8m_lib.methods.losses import AS_PUBLISHED, EPSILON, Softening, mixed_cross_entropy
-from yt8m_lib.report import figures, findings, question_figures, questions
+from yt8m_lib.report import figures, findings, question_figures, questions, tables
 from yt8m_lib.report.effects import effects_of
 from yt8m_lib.scoring.intervals import Estimate
 
@@ -119,6 +119,8 @@ def test_each_rung_stands_on_the_one_before_and_what_stands_aside_on_none():
     assert table["gain"][aside] == pytest.approx(0.01)
     assert table["gain"][last] == pytest.approx(0.02)  # over the students, not over what is aside
     assert set(table["seeds"]) == {2}
+    text = tables.as_text(table.reset_index())
+    assert "[0.5" in text and "[+0.0" in text  # a GAP has no sign, a gain has one
     assert question_figures.draw_ladder(table.reset_index()).axes
 
 

@@ -285,14 +285,15 @@ def _folded(table: pd.DataFrame) -> pd.DataFrame:
             stem = name.removesuffix("low")  # "gain_", or nothing beside a column "effect"
             pairs = zip(table[name], table[f"{stem}high"], strict=True)
             heading = f"{stem.replace('_', ' ')}95 %"
-            columns[heading] = [_ends(low, high) for low, high in pairs]
+            sign = "" if stem == "gap_" else "+"  # a GAP itself is no difference
+            columns[heading] = [_ends(low, high, sign) for low, high in pairs]
         else:
             columns[name.replace("_", " ")] = [_rounded(name, value) for value in table[name]]
     return pd.DataFrame(columns)
 
 
-def _ends(low: float, high: float) -> str:
-    return "" if np.isnan(low) else f"[{low:+.4f}, {high:+.4f}]"
+def _ends(low: float, high: float, sign: str) -> str:
+    return "" if np.isnan(low) else f"[{low:{sign}.4f}, {high:{sign}.4f}]"
 
 
 def _rounded(name: str, value: Any) -> str:
