@@ -9,6 +9,7 @@ import tensorflow as tf
 from yt8m_lib import models, params
 from yt8m_lib.data import synthetic
 from yt8m_lib.data.records import Records
+from yt8m_lib.experiment.answers import LADDER
 from yt8m_lib.methods import codecs, inference
 from yt8m_lib.methods.ensembling import (
     EnsembleError,
@@ -233,7 +234,11 @@ class FakeRun:
         ensembling = settings.ensembling.model_dump() | {"trials": trials, "decode": "once"}
         self.step = SimpleNamespace(
             settings=SimpleNamespace(**ensembling),
-            parents={"students": ["distillation/a", "distillation/b"]},
+            parents={
+                "students": ["distillation/a", "distillation/b"],
+                "teachers": ["teachers/a", "teachers/b"],
+                "averaged": ["averaging/b"],
+            },
         )
         step = SimpleNamespace(round=2)  # so no family is compared with its teachers
         self.experiment = SimpleNamespace(plan={k: step for k in self.step.parents["students"]})
@@ -265,7 +270,10 @@ class FakeRun:
 class FakeMember:
     def __init__(self, folder, videos, size):
         self.folder = folder
-        self.metrics = {"size_bytes": size, "train_videos": videos}
+        self.metrics = {"size_bytes": size, "size_bytes_float32": 4 * size, "train_videos": videos}
+        answers = Predictions.load(folder / "predictions.npz")
+        half = answers.select(selection_half(answers.ids))
+        self.metrics["gap_selection"] = metrics.gap(half)
 
     def file(self, name):
         return self.folder / name
@@ -323,6 +331,25 @@ def test_identical_weights_give_identical_gaps_in_every_comparison(measured):
     # A part of one member has the GAP of that member's own answers.
     alone = report_half(Predictions.load(run.members["a"].file("predictions.npz")))
     assert run.logged["gap_first_round"] == pytest.approx(metrics.gap(alone), abs=1e-4)
+
+
+def test_each_rung_of_the_ladder_is_what_fits_into_the_ensembles_bytes(measured):
+    run, _ = measured
+    gaps = {n: metrics.gap(report_half(_stored(run, n))) for n in run.members}
+    best = max(run.members, key=lambda name: run.members[name].metrics["gap_selection"])
+    assert run.logged["gap_single_teacher"] == pytest.approx(gaps[best])
+    assert run.logged["single_teacher_bytes"] == 4000
+    # None fits in float32 into the 2,000 bytes of both in 8 bits, so the best stands alone.
+    assert run.logged["gap_teachers"] == run.logged["gap_single_teacher"]
+    assert run.logged["gap_first_students"] == pytest.approx(gaps["a"])  # b is of round 2
+    rungs = [f"{name}_bytes" for name in LADDER]
+    assert all(run.logged[rung] <= 2000 for rung in rungs[2:])
+    flat = combine({n: _stored(run, n) for n in run.members}, {"a": 0.5, "b": 0.5})
+    assert run.logged["gap_tuned_students"] == pytest.approx(metrics.gap(report_half(flat)))
+
+
+def _stored(run, name):
+    return Predictions.load(run.members[name].file("predictions.npz"))
 
 
 def test_the_members_together_answer_as_the_exported_file_does(measured):

@@ -25,7 +25,7 @@ def test_killed_with_its_whole_group_it_ends_in_the_same_tables(smoke, tmp_path)
         command(tmp_path, *only[1]), cwd=ROOT, stdout=subprocess.PIPE, text=True,
         start_new_session=True,
     )  # fmt: skip
-    while "LightVLAD-mid] done" not in (line := killed.stdout.readline()):
+    while "] LightVLAD-mid: GAP" not in (line := killed.stdout.readline()):
         assert line, "it ended before it could be killed"
     time.sleep(1.0)
     os.killpg(killed.pid, signal.SIGKILL)
