@@ -47,3 +47,12 @@ def test_how_many_claims_are_decided():
 @pytest.mark.parametrize("file", sorted(p.name for p in (ROOT / "params").glob("*.yaml")))
 def test_every_parameter_file_is_named(file):
     assert file in README
+
+
+def test_what_students_owe_is_what_its_record_says():
+    record = pd.read_csv(ROOT / "results" / "reference" / "students" / "asked.csv")
+    words = README[README.index("*What else students owe*") :]
+    words = words[: words.index("\n\n")]
+    numbers = re.findall(r"\d\.\d{4}", words)
+    known = record[["effect", "effect_low", "effect_high"]].abs().round(4).to_numpy().ravel()
+    assert len(numbers) > 5 and all(float(number) in known for number in numbers)

@@ -25,7 +25,7 @@ FIRST_ROUND = "first_round"
 # What each step of the system is worth: the best that can be made without the later ones, of at
 # most as many bytes as the tuned ensemble has; in the order in which the paper adds them.
 LADDER = {
-    "single_teacher": "best single teacher",
+    "single_teacher": "best single teacher that fits, float32",
     "teachers": "teachers together, float32",
     "coded_teachers": "+ 8 bits: more teachers",
     "averaged_teachers": "+ averaged weights",

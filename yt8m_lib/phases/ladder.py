@@ -57,8 +57,8 @@ def rungs(
         "students": students if second else {},
         "students_and_teachers": best | students,
     }
-    first = max(teachers, key=lambda name: teachers[name].gap)
-    yield "single_teacher", teachers[first].answers, teachers[first].as_float32
+    first = _that_fit(plain, budget)[0]
+    yield "single_teacher", plain[first].answers, plain[first].nbytes
     for name in LADDER:
         if kinds.get(name):
             yield name, *_together(kinds[name], budget)
@@ -66,18 +66,22 @@ def rungs(
 
 
 def _together(models: Mapping[str, Made], budget: int) -> tuple[Predictions, int]:
-    """The best average of the first few that fit, and its bytes; the best alone if none fits."""
-    order = sorted(models, key=lambda name: -models[name].gap)
-    sizes = {name: made.nbytes for name, made in models.items()}
-    smallest = min(sizes.values())
-    taken = ensembling.fit_budget(sizes, max(budget, smallest), order)
+    """The best average of the first few that fit, and its bytes."""
+    taken = _that_fit(models, budget)
     answers = {name: models[name].answers for name in taken}
     scorer = Scorer(list(answers.values()))
     counts = range(1, len(taken) + 1)
     gaps = [scorer.gap((np.arange(len(taken)) < count) / count) for count in counts]
     chosen = taken[: int(np.argmax(gaps)) + 1]
     combined = ensembling.combine(answers, ensembling.flat_weights(chosen))
-    return combined, sum(sizes[name] for name in chosen)
+    return combined, sum(models[name].nbytes for name in chosen)
+
+
+def _that_fit(models: Mapping[str, Made], budget: int) -> list[str]:
+    """Models by falling GAP that fit together; the smallest alone where none does."""
+    order = sorted(models, key=lambda name: -models[name].gap)
+    sizes = {name: made.nbytes for name, made in models.items()}
+    return ensembling.fit_budget(sizes, max(budget, min(sizes.values())), order)
 
 
 def _made(run: RunLog, role: str) -> dict[str, Made]:
