@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from yt8m_lib import params
 from yt8m_lib.experiment import links, views
-from yt8m_lib.experiment.store import connect
+from yt8m_lib.experiment.store import connect, create_experiment
 from yt8m_lib.report import ending, tables
 from yt8m_lib.settings import ROOT
 
@@ -39,7 +39,7 @@ def test_tables_fit_a_screen(name):
 
 
 def test_the_conclusion_is_short_and_says_what_the_tables_say(finished):
-    text = ending.conclusion(finished, links.of_runs(finished, ending.note(finished)))
+    text = ending.conclusion(finished, links.of_runs(finished, "1"))
     lines = text.splitlines()
     assert len(lines) <= LINES and max(map(len, lines)) <= COLUMNS
     ensemble = pd.read_csv(DEMO / "ensemble.csv").set_index("model")["gap"]
@@ -60,18 +60,19 @@ def test_an_experiment_without_students_has_a_conclusion_too(finished, monkeypat
 
 
 def test_runs_are_shown_by_falling_gap(finished):
-    serve, page = links.of_runs(finished, ending.note(finished)).splitlines()
+    client = MlflowClient(tracking_uri=connect(finished))
+    number = create_experiment(client, finished)
+    views.put_up(client, number, finished, ending.note(finished))
+    serve, page = links.of_runs(finished, number).splitlines()
     assert serve == "make ui, then open"
     assert page.startswith(f"{links.LOCAL}/#/experiments/")
     assert page.endswith("/runs?viewStateShareKey=runs")
-    client = MlflowClient(tracking_uri=connect(finished))
-    tags = client.get_experiment_by_name("demo").tags
+    tags = client.get_experiment(number).tags
     for key, view in views.VIEWS.items():
         saved = json.loads(tags[views.TAG + key])
         assert saved["name"] == view.name and f"viewStateShareKey={key}" in tags[views.NOTE]
         state = json.loads(saved["state"])
         assert state["orderByKey"] in state["selectedColumns"]
     assert "Table 4" in tags[views.NOTE] and "| NetVLAD-high-S1" in tags[views.NOTE]
-    number = client.get_experiment_by_name("demo").experiment_id
     views.put_up(client, number, finished)  # a run that begins leaves the last one's note
     assert client.get_experiment(number).tags == tags

@@ -133,13 +133,16 @@ def _compare(table: Any, record: str) -> None:
 
 
 def _print_ending(params: Any) -> None:
-    from yt8m_lib.experiment import links
+    from yt8m_lib.experiment import links, views
+    from yt8m_lib.experiment.tracking import Experiment
     from yt8m_lib.report import ending, tables
 
+    experiment = Experiment(params)
+    views.put_up(experiment.client, experiment.id, params, ending.note(params))
     for name, table in tables.read(params):
         if len(table):  # else the experiment has no such phase
             print(f"\n{tables.heading(name, params)}\n\n{ending.narrow(name, table)}")
-    print(f"\n{ending.conclusion(params, links.of_runs(params, ending.note(params)))}")
+    print(f"\n{ending.conclusion(params, links.of_runs(params, experiment.id))}")
 
 
 def _print_tables(params: Any) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from yt8m_lib.errors import UserError
 from yt8m_lib.experiment.plan import changed_names
 from yt8m_lib.experiment.runs import ACCEPTED, FinishedRun
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.tracking import INGREDIENTS, Experiment, code_version, ingredients_of
 
 SHOWN = 12  # steps listed in a message; the others are counted

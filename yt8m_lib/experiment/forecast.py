@@ -9,7 +9,7 @@ from functools import cached_property
 
 from yt8m_lib.experiment import schedule
 from yt8m_lib.experiment.machine import Machine
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.workload import Workload
 from yt8m_lib.settings import PHASES, Params
 

@@ -11,7 +11,8 @@ from typing import Any
 from yt8m_lib.data import shards
 from yt8m_lib.errors import UserError
 from yt8m_lib.experiment.planning import steps_of
-from yt8m_lib.experiment.steps import SoftTargetsStep, Step, StudentStep
+from yt8m_lib.experiment.step import Step
+from yt8m_lib.experiment.steps import SoftTargetsStep, StudentStep
 from yt8m_lib.settings import Params
 from yt8m_lib.sources import code_digests, digest_of
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from yt8m_lib import families
 from yt8m_lib.data.vocabulary import class_names
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.step_settings import (
     AveragedSettings,
     DataSettings,
@@ -22,7 +23,6 @@ from yt8m_lib.experiment.steps import (
     QuantizationStep,
     ReportStep,
     SoftTargetsStep,
-    Step,
     StudentStep,
     TeacherStep,
     layers_of,

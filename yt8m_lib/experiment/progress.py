@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 
 if TYPE_CHECKING:
     from yt8m_lib.experiment.tracking import Experiment

@@ -19,7 +19,7 @@ from yt8m_lib.experiment.executors import THIS_MACHINE, Executor, Machines
 from yt8m_lib.experiment.notebooks import ANYTHING, NotebookTask, PhaseError, Resources
 from yt8m_lib.experiment.plan import Plan
 from yt8m_lib.experiment.stages import Stages
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.tracking import Experiment
 from yt8m_lib.settings import PHASES, ROOT, Params
 from yt8m_lib.sources import digest_of

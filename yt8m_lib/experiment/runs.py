@@ -13,7 +13,7 @@ from mlflow.entities import Metric, Run, RunTag
 
 from yt8m_lib.experiment import answers
 from yt8m_lib.experiment.run_files import files_of
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.scoring.intervals import Estimate
 from yt8m_lib.settings import Params
 

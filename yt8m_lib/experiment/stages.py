@@ -7,7 +7,7 @@ ensemble and the report.
 
 from collections.abc import Callable, Iterable, Sequence
 
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 
 
 class Stages:

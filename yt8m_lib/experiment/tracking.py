@@ -35,7 +35,7 @@ from yt8m_lib.experiment.runs import (
     RunLog,
     runs,
 )
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.store import connect, create_experiment
 from yt8m_lib.files import exists, seen_from
 from yt8m_lib.settings import ROOT, Params
@@ -174,7 +174,6 @@ class Experiment:
             self.client.set_terminated(log.run_id, "FINISHED")
             self.put_out([step])
             seconds = next(iter(log.seconds.values()))
-            self._read()
             measured = self.client.get_run(log.run_id).data.metrics
             print(progress.line(self, step, measured, seconds), flush=True)
 

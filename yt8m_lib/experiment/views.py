@@ -6,7 +6,7 @@ one by the tag's last part. That is no documented interface, seen in MLflow 3.17
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import mlflow
 
@@ -32,7 +32,7 @@ class View:
     metrics: tuple[str, ...]
     params: tuple[str, ...] = ("family",)
     where: str = ""
-    rising: bool = field(default=False)
+    rising: bool = False
 
     def state(self) -> str:
         """The state of the page, as it keeps it."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from yt8m_lib.costs import FLOAT, HELD_VALUES, Cost, ModelCosts
 from yt8m_lib.data.shards import is_written
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.experiment.steps import (
     AveragingStep,
     DataStep,
@@ -13,7 +14,6 @@ from yt8m_lib.experiment.steps import (
     ModelStep,
     QuantizationStep,
     SoftTargetsStep,
-    Step,
     StudentStep,
 )
 from yt8m_lib.experiment.videos import Videos

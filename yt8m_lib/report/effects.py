@@ -61,17 +61,23 @@ def _costs(experiment: Experiment) -> Effects:
 
     Seconds are those of decoding on each call, as published.
     """
+    found = {
+        "3-size": cost(experiment, "size_bytes", "size_bytes_float32"),
+        "4": cost(experiment, "seconds_on_call", "seconds_float32"),
+    }
+    return {part: effect for part, effect in found.items() if effect}
+
+
+def cost(experiment: Experiment, new: str, old: str) -> Estimate | None:
+    """By how much a metric of the students in 8 bits is above another, as a share of that.
+
+    None where not all of them were measured so.
+    """
     steps = [step for step in experiment.plan.of("quantization") if step.codec == "linear"]
     runs = [experiment.find(step.key).metrics for step in steps]
-    pairs = {
-        "3-size": ("size_bytes", "size_bytes_float32"),
-        "4": ("seconds_on_call", "seconds_float32"),
-    }
-    return {
-        part: mean_estimate([run[new] / run[old] - 1 for run in runs])
-        for part, (new, old) in pairs.items()
-        if runs and all(new in run for run in runs)
-    }
+    if not runs or any(new not in run for run in runs):
+        return None
+    return mean_estimate([run[new] / run[old] - 1 for run in runs])
 
 
 def _distillation(experiment: Experiment) -> Differences:

@@ -3,17 +3,18 @@
 import pandas as pd
 from matplotlib.figure import Figure
 
+from yt8m_lib.experiment.answers import LADDER
 from yt8m_lib.report.canvas import BLUE, GREY, ORANGE, canvas, draw_ranges, name_rows
-
-ASIDE = "..."  # how a rung begins that the next one does not stand on
+from yt8m_lib.report.questions import ASIDE
 
 
 def draw_ladder(table: pd.DataFrame) -> Figure:
     """GAP after each step of the system with its interval; the gain that it brought beside it."""
     figure, (axes,) = canvas(rows=0.9 * len(table))
-    beside = [text.startswith(ASIDE) for text in table["step"]] if len(table) else []
-    for row, aside in zip(table.itertuples(), beside, strict=True):
-        colour = GREY if aside else ORANGE if row.Index == table.index[-1] else BLUE
+    for row in table.itertuples():
+        colour = (
+            GREY if row.step == LADDER[ASIDE] else ORANGE if row.Index == table.index[-1] else BLUE
+        )
         axes.hlines(row.Index, row.gap_low, row.gap_high, color=colour, linewidth=2)
         axes.plot(row.gap, row.Index, "o", color=colour, markersize=6)
         axes.annotate(

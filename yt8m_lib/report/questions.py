@@ -8,19 +8,18 @@ are; a repeat that was made before a question was asked does not answer it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from yt8m_lib.experiment.answers import LADDER
 from yt8m_lib.families import FAMILIES
 from yt8m_lib.report.claims import CLAIMS
-from yt8m_lib.report.effects import Effects
+from yt8m_lib.report.effects import Effects, cost
 from yt8m_lib.report.seeds import over_repeats
-from yt8m_lib.scoring.intervals import Estimate, mean_estimate
+from yt8m_lib.scoring.intervals import Estimate
 
 if TYPE_CHECKING:  # MLflow takes seconds to import
-    from yt8m_lib.experiment.runs import FinishedRun
     from yt8m_lib.experiment.steps import StudentStep
     from yt8m_lib.experiment.tracking import Experiment
 
@@ -39,20 +38,12 @@ def answers_of(experiment: Experiment) -> Effects:
             difference = experiment.find(step.key).gap() - experiment.find(step.twin).gap()
             found.setdefault(question, []).append(difference)
     effects = {question: Estimate.mean(some) for question, some in found.items()}
-    if ratios := [_decoded_once(experiment.find(step.key)) for step in _in_8_bits(experiment)]:
-        effects[DECODED_ONCE] = mean_estimate(ratios)
+    if seconds := cost(experiment, "seconds_quantized", "seconds_float32"):
+        effects[DECODED_ONCE] = seconds
     for step in experiment.plan.of("ensembling"):
         run = experiment.find(step.key)
         effects |= {name: run.gap(name) for name in LADDER if run.has_gap(name)}
     return effects
-
-
-def _in_8_bits(experiment: Experiment) -> list[Any]:
-    return [step for step in experiment.plan.of("quantization") if step.codec == "linear"]
-
-
-def _decoded_once(run: FinishedRun) -> float:
-    return run.metrics["seconds_quantized"] / run.metrics["seconds_float32"] - 1
 
 
 def _question(step: StudentStep) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from yt8m_lib.experiment import answers, standing
-from yt8m_lib.experiment.steps import Step
+from yt8m_lib.experiment.step import Step
 from yt8m_lib.families import FAMILIES
 from yt8m_lib.files import write_text, written_whole
 from yt8m_lib.report import ReportError
@@ -260,23 +260,21 @@ def read(params: Params) -> Iterator[tuple[str, pd.DataFrame]]:
         yield name, pd.read_csv(path)
 
 
-def formatted(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for a notebook, with intervals and values as ``as_text`` has them."""
-    return _folded(table)
-
-
 def as_text(table: pd.DataFrame) -> str:
     """A table for the terminal: an interval in one column, values rounded by what they measure."""
-    return _folded(table).to_string(index=False)
+    return formatted(table).to_string(index=False)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
     """The table for a README, with intervals and values as ``as_text`` has them."""
-    return _folded(table).to_markdown(index=False, disable_numparse=True)
+    return formatted(table).to_markdown(index=False, disable_numparse=True)
 
 
-def _folded(table: pd.DataFrame) -> pd.DataFrame:
-    """Write ``x_low`` and ``x_high`` as one interval and round each column by what it holds."""
+def formatted(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as people read it.
+
+    ``x_low`` and ``x_high`` are one interval, and each column is rounded by what it holds.
+    """
     columns: dict[str, list[str]] = {}
     for name in table.columns:
         if name.endswith("high") or name in SAID_ABOVE:
